@@ -1,0 +1,75 @@
+-- The JSON of the wire, made in one place. Each shape is a composite type, so that row_to_json() prints it
+-- without spaces and the function stays one expression, which Postgres inlines into its caller.
+
+DROP TYPE IF EXISTS user_shape, message_shape, member_shape, event_discussion_shape CASCADE;
+
+-- RFC 3339 in UTC with milliseconds.
+CREATE OR REPLACE FUNCTION wire_time(moment timestamptz) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+$$;
+
+CREATE TYPE user_shape AS (
+  id uuid, username text, display_name text, avatar_url text, status_text text, created_at text
+);
+CREATE OR REPLACE FUNCTION user_json(u users) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT row_to_json(ROW(
+    u.id, u.username, u.display_name, '/api/v1/users/' || u.id || '/avatar', u.status_text,
+    wire_time(u.created_at)
+  )::user_shape)
+$$;
+
+CREATE TYPE message_shape AS (
+  discussion_id uuid, seq bigint, sender_id uuid, content text, client_id text, reply_to_seq bigint,
+  mentions uuid[], attachments json, reactions json, created_at text, edited_at text, deleted_at text
+);
+CREATE OR REPLACE FUNCTION message_json(m messages) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT row_to_json(ROW(
+    m.discussion_id, m.seq, m.sender_id, m.content, m.client_id, m.reply_to_seq, m.mentions,
+    '[]'::json, '[]'::json, wire_time(m.created_at), wire_time(m.edited_at), wire_time(m.deleted_at)
+  )::message_shape)
+$$;
+
+-- How far a member has read: what was marked, or one's own last message if that is later.
+CREATE OR REPLACE FUNCTION effective_last_read_seq(m members) RETURNS bigint
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT greatest(m.last_read_seq, (
+    SELECT max(own.seq) FROM messages AS own
+    WHERE own.discussion_id = m.discussion_id AND own.sender_id = m.user_id
+  ))
+$$;
+
+CREATE TYPE member_shape AS (user_id uuid, role text, joined_at text, last_read_seq bigint);
+CREATE OR REPLACE FUNCTION member_json(m members) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT row_to_json(ROW(m.user_id, m.role, wire_time(m.joined_at), effective_last_read_seq(m))::member_shape)
+$$;
+
+CREATE OR REPLACE FUNCTION first_members_json(of_discussion uuid) RETURNS json
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT coalesce(json_agg(member_json(first_members::members)), '[]'::json)
+  FROM (
+    SELECT * FROM members AS m WHERE m.discussion_id = of_discussion ORDER BY m.joined_at, m.user_id LIMIT 100
+  ) AS first_members
+$$;
+
+CREATE OR REPLACE FUNCTION last_seq(of_discussion uuid) RETURNS bigint LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT coalesce(max(m.seq), 0) FROM messages AS m WHERE m.discussion_id = of_discussion
+$$;
+
+-- A discussion as events tell it: the same for every reader.
+CREATE TYPE event_discussion_shape AS (
+  id uuid, kind text, name text, visibility text, created_by uuid, created_at text,
+  member_count bigint, members json, last_seq bigint
+);
+CREATE OR REPLACE FUNCTION event_discussion_json(d discussions) RETURNS json
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT row_to_json(ROW(
+    d.id, d.kind, d.name, d.visibility, d.created_by, wire_time(d.created_at),
+    (SELECT count(*) FROM members AS m WHERE m.discussion_id = d.id),
+    first_members_json(d.id), last_seq(d.id)
+  )::event_discussion_shape)
+$$;
+
+-- The point of the log that the calling statement sees: its snapshot decides, as the function is STABLE.
+CREATE OR REPLACE FUNCTION log_cursor() RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT epoch || '.' || coalesce((SELECT max(position) FROM events), 0) FROM log_epoch
+$$;

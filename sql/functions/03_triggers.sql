@@ -1,0 +1,154 @@
+-- State changes become events here, in the transaction of the change: whatever inserts a message, our code,
+-- psql or an import, is pushed, and no code path can change state and forget its event.
+--
+-- A statement trigger also fires when its statement touched no row; array_agg() is then null, and
+-- append_events() does nothing.
+
+CREATE OR REPLACE FUNCTION messages_inserted() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM append_events((
+    SELECT array_agg(
+      ROW(n.discussion_id, NULL, 'message.new',
+        '{"message":' || message_json(ROW(n.*)::messages)::text || '}')::event_draft
+      ORDER BY n.discussion_id, n.seq)
+    FROM new_rows AS n
+  ));
+  RETURN NULL;
+END
+$$;
+CREATE OR REPLACE TRIGGER messages_inserted AFTER INSERT ON messages
+  REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION messages_inserted();
+
+-- For messages inserted by hand: the next seq, read under the discussion's lock as send_messages does.
+CREATE OR REPLACE FUNCTION messages_take_seq() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM 1 FROM discussions AS d WHERE d.id = NEW.discussion_id FOR NO KEY UPDATE;
+  NEW.seq := last_seq(NEW.discussion_id) + 1;
+  RETURN NEW;
+END
+$$;
+CREATE OR REPLACE TRIGGER messages_take_seq BEFORE INSERT ON messages
+  FOR EACH ROW WHEN (NEW.seq IS NULL) EXECUTE FUNCTION messages_take_seq();
+
+-- A discussion begins, for the log, with its first members: each is enrolled (which only the server hears:
+-- it opens the discussion to their streams), then one discussion.created tells all of them.
+CREATE OR REPLACE FUNCTION members_inserted() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM append_events((
+    WITH begun AS (
+      SELECT DISTINCT n.discussion_id FROM new_rows AS n
+      WHERE NOT EXISTS (
+        SELECT FROM members AS m WHERE m.discussion_id = n.discussion_id
+          AND NOT EXISTS (SELECT FROM new_rows AS o WHERE (o.discussion_id, o.user_id) = (m.discussion_id, m.user_id))
+      )
+    ), drafts AS (
+      SELECT 1 AS step, n.discussion_id, n.user_id, n.joined_at,
+        CASE WHEN b.discussion_id IS NULL THEN 'member.added' ELSE 'member.enrolled' END AS type,
+        CASE WHEN b.discussion_id IS NULL
+          THEN '{"member":' || member_json(ROW(n.*)::members)::text || '}' ELSE '{}' END AS data
+      FROM new_rows AS n LEFT JOIN begun AS b USING (discussion_id)
+      UNION ALL
+      SELECT 2, d.id, NULL, NULL, 'discussion.created',
+        '{"discussion":' || event_discussion_json(d)::text || '}'
+      FROM begun AS b JOIN discussions AS d ON d.id = b.discussion_id
+    )
+    SELECT array_agg(ROW(discussion_id, user_id, type, data)::event_draft
+      ORDER BY discussion_id, step, joined_at, user_id)
+    FROM drafts
+  ));
+  RETURN NULL;
+END
+$$;
+CREATE OR REPLACE TRIGGER members_inserted AFTER INSERT ON members
+  REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION members_inserted();
+
+-- Rows that go because their discussion goes tell each former member, and nobody else, that it was deleted;
+-- what the log still holds of that discussion is emptied, so that no replay can bring its text back.
+CREATE OR REPLACE FUNCTION members_deleted() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  drafts event_draft[];
+BEGIN
+  UPDATE events AS e SET type = 'event.erased', data = '{}'
+  FROM (SELECT DISTINCT o.discussion_id FROM old_rows AS o) AS gone
+  WHERE e.discussion_id = gone.discussion_id AND e.user_id IS NULL AND e.type <> 'event.erased'
+    AND NOT EXISTS (SELECT FROM discussions AS d WHERE d.id = gone.discussion_id);
+  SELECT array_agg(
+    ROW(o.discussion_id, o.user_id,
+      CASE WHEN d.id IS NULL THEN 'discussion.deleted' ELSE 'member.removed' END,
+      CASE WHEN d.id IS NULL THEN '{}' ELSE '{"user_id":"' || o.user_id || '"}' END)::event_draft
+    ORDER BY o.discussion_id, o.user_id)
+  INTO drafts
+  FROM old_rows AS o LEFT JOIN discussions AS d ON d.id = o.discussion_id;
+  PERFORM append_events(drafts);
+  RETURN NULL;
+END
+$$;
+CREATE OR REPLACE TRIGGER members_deleted AFTER DELETE ON members
+  REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION members_deleted();
+
+CREATE OR REPLACE FUNCTION members_updated() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM append_events((
+    WITH changed AS (
+      SELECT n AS member, n.discussion_id, n.user_id, n.role <> o.role AS role_changed,
+        n.last_read_seq <> o.last_read_seq AS read_changed
+      FROM new_rows AS n JOIN old_rows AS o USING (discussion_id, user_id)
+    ), drafts AS (
+      SELECT c.discussion_id, c.user_id, 'member.updated' AS type,
+        '{"member":' || member_json(m)::text || '}' AS data
+      FROM changed AS c JOIN members AS m USING (discussion_id, user_id) WHERE c.role_changed
+      UNION ALL
+      SELECT c.discussion_id, CASE WHEN is_large(c.discussion_id) THEN c.user_id END, 'read.updated',
+        '{"user_id":"' || c.user_id || '","last_read_seq":' || effective_last_read_seq(m) || '}'
+      FROM changed AS c JOIN members AS m USING (discussion_id, user_id) WHERE c.read_changed
+    )
+    SELECT array_agg(ROW(discussion_id, user_id, type, data)::event_draft ORDER BY discussion_id, type, user_id)
+    FROM drafts
+  ));
+  RETURN NULL;
+END
+$$;
+CREATE OR REPLACE TRIGGER members_updated AFTER UPDATE ON members
+  REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION members_updated();
+
+-- Read marks in discussions of more than 50 members go to their reader alone: told to all, they would cost
+-- members × members deliveries for each message.
+CREATE OR REPLACE FUNCTION is_large(of_discussion uuid) RETURNS boolean LANGUAGE sql STABLE AS $$
+  SELECT count(*) > 50 FROM (
+    SELECT FROM members AS m WHERE m.discussion_id = of_discussion LIMIT 51
+  ) AS some_members
+$$;
+
+CREATE OR REPLACE FUNCTION discussions_updated() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM append_events((
+    SELECT array_agg(
+      ROW(n.id, NULL, 'discussion.updated',
+        '{"discussion":' || event_discussion_json(ROW(n.*)::discussions)::text || '}')::event_draft
+      ORDER BY n.id)
+    FROM new_rows AS n JOIN old_rows AS o USING (id)
+    WHERE (n.name, n.visibility) IS DISTINCT FROM (o.name, o.visibility)
+  ));
+  RETURN NULL;
+END
+$$;
+CREATE OR REPLACE TRIGGER discussions_updated AFTER UPDATE ON discussions
+  REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+  FOR EACH STATEMENT EXECUTE FUNCTION discussions_updated();
+
+-- The end of a session travels through the log too, so that every instance ends its streams, in order and
+-- also after its listener was away. Clients are not told of it by an event but by their stream's end.
+CREATE OR REPLACE FUNCTION sessions_updated() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM append_events((
+    SELECT array_agg(ROW(NULL, n.user_id, 'session.revoked', '{"session_id":"' || n.id || '"}')::event_draft
+      ORDER BY n.id)
+    FROM new_rows AS n JOIN old_rows AS o USING (id)
+    WHERE n.revoked_at IS NOT NULL AND o.revoked_at IS NULL
+  ));
+  RETURN NULL;
+END
+$$;
+CREATE OR REPLACE TRIGGER sessions_updated AFTER UPDATE ON sessions
+  REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+  FOR EACH STATEMENT EXECUTE FUNCTION sessions_updated();

@@ -1,0 +1,148 @@
+import { z } from "zod";
+import { type Database, sql } from "./database.ts";
+
+/** One row of the event log. */
+export interface LogEvent {
+  position: number;
+  /** Empty for events of no discussion. */
+  discussion_id: string;
+  /** Empty, or the one person whom the event concerns by name. */
+  user_id: string;
+  type: string;
+  /** RFC 3339, UTC, milliseconds. */
+  at: string;
+  /** A JSON object as text. */
+  data: string;
+}
+
+const eventRow = z.object({
+  position: z.number(),
+  discussion_id: z.string(),
+  user_id: z.string(),
+  type: z.string(),
+  at: z.string(),
+  data: z.string(),
+});
+
+const eventColumns = sql.fragment`
+  e.position, coalesce(e.discussion_id::text, '') AS discussion_id, coalesce(e.user_id::text, '') AS user_id,
+  e.type, wire_time(e.at) AS at, e.data
+`;
+
+/** The log's epoch and newest position; 0 when it is empty. */
+export async function readLogEnd(db: Database) {
+  return db.one(sql.type(z.object({ epoch: z.string(), newest: z.number() }))`
+    SELECT epoch, coalesce((SELECT max(position) FROM events), 0) AS newest FROM log_epoch
+  `);
+}
+
+/** Events after a position, in order. */
+export async function readEvents(db: Database, after: number, limit: number): Promise<readonly LogEvent[]> {
+  return db.any(sql.type(eventRow)`
+    SELECT ${eventColumns} FROM events AS e WHERE e.position > ${after}::bigint ORDER BY e.position LIMIT ${limit}
+  `);
+}
+
+/**
+ * Events after a position, up to another, of these discussions or concerning this user by name, in order.
+ * One index probe per discussion, however long the log is.
+ */
+export async function readEventsFor(
+  db: Database,
+  filter: { discussion_ids: readonly string[]; user_id: string; after: number; to: number; limit: number },
+): Promise<readonly LogEvent[]> {
+  const range = sql.fragment`e.position > ${filter.after}::bigint AND e.position <= ${filter.to}::bigint`;
+  return db.any(sql.type(eventRow)`
+    SELECT ${eventColumns} FROM (
+      SELECT x.* FROM unnest(${sql.array(filter.discussion_ids, "uuid")}) AS given (id) CROSS JOIN LATERAL (
+        SELECT * FROM events AS e WHERE e.discussion_id = given.id AND ${range}
+        ORDER BY e.position LIMIT ${filter.limit}
+      ) AS x
+      UNION
+      (SELECT * FROM events AS e WHERE e.user_id = ${filter.user_id}::uuid AND ${range}
+        ORDER BY e.position LIMIT ${filter.limit})
+    ) AS e
+    ORDER BY e.position LIMIT ${filter.limit}
+  `);
+}
+
+const openingRow = z.object({
+  epoch: z.string(),
+  newest: z.number(),
+  start: z.number(),
+  reset_reason: z.enum(["cursor_expired", "epoch_changed", "cursor_ahead"]).nullable(),
+  session_live: z.boolean(),
+  standing: z.enum(["owner", "admin", "member", "visitor"]).nullable(),
+  discussion_ids: z.array(z.uuid()),
+});
+
+export type Opening = z.infer<typeof openingRow>;
+
+/**
+ * All that a stream needs to begin, from one snapshot: whether its session lives, where in the log it starts
+ * (at its cursor, or at the newest position), and of which discussions the user was a member at that point:
+ * the first change of a membership after it tells what was before; without one, what is now was then.
+ */
+export async function readOpening(
+  db: Database,
+  stream: {
+    session_id: string;
+    user_id: string;
+    discussion_id: string | null;
+    since: { epoch: string; position: number } | null;
+  },
+): Promise<Opening> {
+  const epoch = stream.since?.epoch ?? null;
+  const since = stream.since?.position ?? null;
+  return db.one(sql.type(openingRow)`
+    WITH ends AS (
+      SELECT l.epoch, coalesce((SELECT min(position) FROM events), 1) AS oldest,
+        coalesce((SELECT max(position) FROM events), 0) AS newest
+      FROM log_epoch AS l
+    ), judged AS (
+      SELECT *, CASE
+        WHEN ${epoch}::text <> epoch THEN 'epoch_changed'
+        WHEN ${since}::bigint > newest THEN 'cursor_ahead'
+        WHEN ${since}::bigint < oldest - 1 THEN 'cursor_expired'
+      END AS reset_reason
+      FROM ends
+    ), began AS (
+      SELECT *, CASE WHEN reset_reason IS NULL THEN coalesce(${since}::bigint, newest) ELSE newest END AS start
+      FROM judged
+    ), changed AS (
+      SELECT DISTINCT ON (e.discussion_id) e.discussion_id, e.type
+      FROM events AS e, began
+      WHERE e.user_id = ${stream.user_id}::uuid AND e.position > began.start
+        AND e.type IN ('member.enrolled', 'member.added', 'member.removed', 'discussion.deleted')
+      ORDER BY e.discussion_id, e.position
+    ), mine AS (
+      SELECT m.discussion_id FROM members AS m WHERE m.user_id = ${stream.user_id}::uuid
+        AND NOT EXISTS (
+          SELECT FROM changed AS c WHERE c.discussion_id = m.discussion_id AND c.type IN ('member.enrolled', 'member.added'))
+      UNION
+      SELECT c.discussion_id FROM changed AS c WHERE c.type IN ('member.removed', 'discussion.deleted')
+    )
+    SELECT epoch, newest, start, reset_reason,
+      EXISTS (
+        SELECT FROM sessions AS s WHERE s.id = ${stream.session_id}::uuid AND s.user_id = ${stream.user_id}::uuid
+          AND s.revoked_at IS NULL AND s.expires_at > now()) AS session_live,
+      standing(${stream.discussion_id}::uuid, ${stream.user_id}::uuid) AS standing,
+      array(
+        SELECT discussion_id FROM mine
+        WHERE ${stream.discussion_id}::uuid IS NULL OR discussion_id = ${stream.discussion_id}::uuid
+      ) AS discussion_ids
+    FROM began
+  `);
+}
+
+/** Removes events older than `days`, at most `limit`; the newest row stays, as the next position follows it. */
+export async function pruneEvents(db: Database, days: number, limit: number): Promise<number> {
+  const result = await db.query(sql.unsafe`
+    DELETE FROM events WHERE position IN (
+      SELECT e.position FROM events AS e
+      WHERE e.position < (SELECT max(position) FROM events) AND e.at < now() - ${days} * interval '1 day'
+      ORDER BY e.position LIMIT ${limit}
+    )
+  `);
+  return result.rowCount;
+}

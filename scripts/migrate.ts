@@ -1,0 +1,18 @@
+import { ConfigError, readConfig } from "../server/config.ts";
+import { migrate } from "../sql/migrate.ts";
+
+/** `npm run migrate`: brings the database of DATABASE_URL up to date; for a release phase. */
+async function main(): Promise<void> {
+  // The release phase needs no secret for tokens.
+  const config = readConfig({ JWT_SECRET: "-".repeat(32), ...process.env });
+  const url = config.listenDatabaseUrl;
+  if (!url)
+    throw new ConfigError("DATABASE_URL: must be set; the embedded Postgres is migrated by `npm start`");
+  await migrate({ url, ...(config.ssl && { ssl: config.ssl }) }, console.log);
+  console.log("The schema is up to date.");
+}
+
+main().catch((error) => {
+  console.error(error instanceof ConfigError ? error.message : error);
+  process.exit(1);
+});

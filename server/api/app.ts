@@ -1,0 +1,117 @@
+import { H3, type H3Event, HTTPResponse } from "h3";
+import { Failure } from "../errors.ts";
+import type { Parts } from "./parts.ts";
+import { problemResponse, toFailure } from "./problems.ts";
+import { readRequestId } from "./request-id.ts";
+import type { Caller, Route } from "./route.ts";
+import { serveEvents } from "./streams.ts";
+
+/** Puts the routes together: request ids, CORS, authentication, problem bodies and one log line per request. */
+export function createApp(parts: Parts, routes: readonly Route[]): H3 {
+  const app = new H3({
+    silent: true,
+    // What h3 refuses before it reaches a handler of ours, such as an address that cannot be decoded.
+    onError: (error, event) => finish(parts, event, () => Promise.reject(error)),
+  });
+  for (const route of routes) {
+    app.on(route.method, route.path, (event) =>
+      finish(parts, event, async () => route.call(event, await authenticate(parts, route, event))),
+    );
+    if (route.method === "GET") {
+      app.on("HEAD", route.path, (event) =>
+        finish(parts, event, async () => route.call(event, await authenticate(parts, route, event))),
+      );
+    }
+  }
+  for (const path of ["/api/v1/events", "/api/v1/discussions/:id/events"]) {
+    app.get(path, (event) => finish(parts, event, (headers) => serveEvents(parts, event, headers)));
+  }
+  for (const path of ["/api/v1/ws", "/api/v1/discussions/:id/ws"]) {
+    app.get(path, (event) =>
+      finish(parts, event, () =>
+        Promise.reject(new Failure("upgrade_required", "This address is a WebSocket")),
+      ),
+    );
+  }
+  refuseTheRest(parts, app);
+  return app;
+}
+
+/** h3 answers 404 to a wrong method; clients are better told which ones there are. */
+function refuseTheRest(parts: Parts, app: H3): void {
+  const methods = Map.groupBy(app["~routes"], (route) => route.route ?? "");
+  for (const [path, routes] of methods) {
+    const allow = [...new Set(routes.map((route) => route.method ?? ""))].join(", ");
+    app.all(path, (event) =>
+      finish(parts, event, async (_headers, requestId) => {
+        const response = problemResponse(new Failure("method_not_allowed"), requestId);
+        response.headers.set("allow", allow);
+        return response;
+      }),
+    );
+  }
+  app.all("/**", (event) => finish(parts, event, () => Promise.reject(new Failure("not_found"))));
+}
+
+function authenticate(parts: Parts, route: Route, event: H3Event): Promise<Caller> | null {
+  if (route.access === "open") return null;
+  const credentials = { method: event.req.method, url: event.url, headers: event.req.headers };
+  return route.access === "token"
+    ? parts.authentication.token(credentials)
+    : parts.authentication.session(credentials);
+}
+
+/** Runs a handler and finishes its answer, whatever comes of it. */
+async function finish(
+  parts: Parts,
+  event: H3Event,
+  handle: (headers: [string, string][], requestId: string) => Promise<unknown>,
+): Promise<unknown> {
+  const startedAt = performance.now();
+  const requestId = readRequestId(event.req.headers);
+  const headers: [string, string][] = [["x-request-id", requestId], ...corsHeaders(parts, event)];
+  let answer: unknown;
+  try {
+    answer = event.req.method === "OPTIONS" ? preflight() : await handle(headers, requestId);
+  } catch (error) {
+    const log = parts.log.child({ request_id: requestId });
+    answer = problemResponse(toFailure(error, log), requestId);
+  }
+  if (answer instanceof HTTPResponse) for (const [name, value] of headers) answer.headers.append(name, value);
+  parts.log.info(
+    {
+      request_id: requestId,
+      method: event.req.method,
+      // Without the query: it may hold a ticket.
+      path: event.url.pathname,
+      status: answer instanceof HTTPResponse ? (answer.status ?? 200) : 200,
+      ms: Math.round(performance.now() - startedAt),
+    },
+    "request",
+  );
+  return answer;
+}
+
+function corsHeaders(parts: Parts, event: H3Event): [string, string][] {
+  if (parts.config.allowedOrigins.length === 0) return [];
+  const origin = event.req.headers.get("origin");
+  if (origin === null || !parts.config.allowedOrigins.includes(origin)) return [["vary", "Origin"]];
+  return [
+    ["vary", "Origin"],
+    ["access-control-allow-origin", origin],
+    ["access-control-allow-credentials", "true"],
+    ["access-control-expose-headers", "x-request-id, retry-after"],
+  ];
+}
+
+/** What an allowed origin may do; for others the headers of corsHeaders() are missing, so browsers refuse. */
+function preflight(): HTTPResponse {
+  return new HTTPResponse(null, {
+    status: 204,
+    headers: {
+      "access-control-allow-methods": "GET, POST, PUT, PATCH, DELETE",
+      "access-control-allow-headers": "authorization, content-type, last-event-id, x-request-id",
+      "access-control-max-age": "600",
+    },
+  });
+}

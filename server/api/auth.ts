@@ -1,0 +1,130 @@
+import { type H3Event, HTTPResponse } from "h3";
+import { z } from "zod";
+import { listSessions, revokeSession } from "../../sql/sessions.ts";
+import { createTicket, login, refresh, register, type SignIn } from "../commands/accounts.ts";
+import { fail } from "../errors.ts";
+import { displayNameSchema, emailSchema, idSchema, passwordSchema, usernameSchema } from "../fields.ts";
+import { limits } from "../limits.ts";
+import { cookieName } from "./authentication.ts";
+import type { Parts } from "./parts.ts";
+import { json, noContent, type Route, route } from "./route.ts";
+
+const registerBody = z.strictObject({
+  username: usernameSchema,
+  password: passwordSchema,
+  email: emailSchema.optional(),
+  display_name: displayNameSchema.optional(),
+  cookie: z.boolean().default(false),
+});
+const loginBody = z.strictObject({
+  username: z.string().max(254),
+  password: z.string().max(1024),
+  cookie: z.boolean().default(false),
+});
+const refreshBody = z.strictObject({ refresh_token: z.string().max(128) });
+const sessionParams = z.object({ id: idSchema });
+
+export function authRoutes(parts: Parts): Route[] {
+  return [
+    route({
+      method: "POST",
+      path: "/api/v1/auth/register",
+      access: "open",
+      body: registerBody,
+      handle: async ({ event, body }) => {
+        const account = {
+          ...body,
+          email: body.email ?? null,
+          display_name: body.display_name ?? body.username,
+        };
+        return signedIn(201, event, await register(parts.accounts, account, client(event, body.cookie)));
+      },
+    }),
+    route({
+      method: "POST",
+      path: "/api/v1/auth/login",
+      access: "open",
+      body: loginBody,
+      handle: async ({ event, body }) =>
+        signedIn(200, event, await login(parts.accounts, body, client(event, body.cookie))),
+    }),
+    route({
+      method: "POST",
+      path: "/api/v1/auth/refresh",
+      access: "open",
+      body: refreshBody,
+      handle: async ({ body }) => {
+        const tokens = await refresh(parts.accounts, body.refresh_token);
+        return json(200, tokenFields(tokens.accessToken, tokens.refreshToken));
+      },
+    }),
+    route({
+      method: "POST",
+      path: "/api/v1/auth/logout",
+      access: "session",
+      handle: async ({ event, caller }) => {
+        await revokeSession(parts.pool, caller.session_id, caller.user_id);
+        return new HTTPResponse(null, {
+          status: 204,
+          headers: { "set-cookie": sessionCookie(event, "", 0) },
+        });
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/api/v1/auth/sessions",
+      access: "session",
+      handle: async ({ caller }) => {
+        const items = await listSessions(parts.pool, caller.user_id, caller.session_id);
+        return json(200, `{"items":[${items}],"next_cursor":null}`);
+      },
+    }),
+    route({
+      method: "DELETE",
+      path: "/api/v1/auth/sessions/:id",
+      access: "session",
+      params: sessionParams,
+      handle: async ({ caller, params }) => {
+        const revoked = await revokeSession(parts.pool, params.id, caller.user_id);
+        return revoked ? noContent() : fail("session_not_found");
+      },
+    }),
+    route({
+      method: "POST",
+      path: "/api/v1/auth/tickets",
+      access: "session",
+      handle: async ({ caller }) => {
+        const ticket = await createTicket(parts.pool, caller.session_id);
+        return json(201, { ticket, expires_in: limits.ticketSeconds });
+      },
+    }),
+  ];
+}
+
+function signedIn(status: number, event: H3Event, signIn: SignIn): HTTPResponse {
+  const tokens = JSON.stringify(tokenFields(signIn.accessToken, signIn.refreshToken));
+  const answer = json(status, `{"user":${signIn.user},${tokens.slice(1)}`);
+  if (signIn.cookie !== null) {
+    answer.headers.set("set-cookie", sessionCookie(event, signIn.cookie, limits.sessionDays * 86_400));
+  }
+  return answer;
+}
+
+function tokenFields(accessToken: string, refreshToken: string) {
+  return {
+    access_token: accessToken,
+    token_type: "Bearer",
+    expires_in: limits.accessTokenSeconds,
+    refresh_token: refreshToken,
+  };
+}
+
+function sessionCookie(event: H3Event, secret: string, maxAgeSeconds: number): string {
+  const secure = event.url.protocol === "https:" ? "; Secure" : "";
+  return `${cookieName}=${secret}; Path=/; Max-Age=${maxAgeSeconds}; HttpOnly; SameSite=Lax${secure}`;
+}
+
+function client(event: H3Event, cookie: boolean) {
+  const userAgent = event.req.headers.get("user-agent") ?? "";
+  return { userAgent: userAgent.slice(0, 256), cookie };
+}

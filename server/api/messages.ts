@@ -1,0 +1,118 @@
+import { z } from "zod";
+import { listMessages, readHistory } from "../../sql/messages.ts";
+import { fail } from "../errors.ts";
+import {
+  clientIdSchema,
+  contentSchema,
+  idSchema,
+  limitSchema,
+  pageCursorSchema,
+  seqSchema,
+} from "../fields.ts";
+import type { Parts } from "./parts.ts";
+import { json, list, type Route, route } from "./route.ts";
+
+const discussionParams = z.object({ id: idSchema });
+const sendBody = z.strictObject({
+  content: contentSchema,
+  client_id: clientIdSchema.optional(),
+  reply_to_seq: z.number().int().positive().max(Number.MAX_SAFE_INTEGER).nullable().optional(),
+});
+const historyQuery = z
+  .object({
+    before: seqSchema.optional(),
+    after: z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER).optional(),
+    around: seqSchema.optional(),
+    limit: limitSchema,
+  })
+  .refine(
+    ({ before, after, around }) => [before, after, around].filter((seq) => seq !== undefined).length <= 1,
+    {
+      error: "only one of before, after and around",
+    },
+  );
+const timestamp = z
+  .string()
+  .max(64)
+  .refine((value) => !Number.isNaN(Date.parse(value)));
+const messagesQuery = z.object({
+  discussion_id: idSchema.optional(),
+  sender_id: idSchema.optional(),
+  limit: limitSchema,
+  cursor: pageCursorSchema(z.tuple([timestamp, idSchema, z.number().int()])),
+});
+
+export function messageRoutes(parts: Parts): Route[] {
+  return [
+    route({
+      method: "POST",
+      path: "/api/v1/discussions/:id/messages",
+      // send_messages() checks the session with everything else, in the statement that stores.
+      access: "token",
+      params: discussionParams,
+      body: sendBody,
+      handle: async ({ caller, params, body }) => {
+        const sent = await parts.sender.send({
+          session_id: caller.session_id,
+          sender_id: caller.user_id,
+          discussion_id: params.id,
+          content: body.content,
+          client_id: body.client_id ?? null,
+          reply_to_seq: body.reply_to_seq ?? null,
+        });
+        return json(sent.created ? 201 : 200, sent.message);
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/api/v1/discussions/:id/messages",
+      access: "session",
+      params: discussionParams,
+      query: historyQuery,
+      handle: async ({ caller, params, query }) => {
+        const page = await readHistory(parts.pool, params.id, caller.user_id, historyWindow(query));
+        if (page.standing === null) fail("discussion_not_found");
+        if (page.standing === "visitor") fail("not_a_member");
+        return json(200, historyJson(page, query));
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/api/v1/messages",
+      access: "session",
+      query: messagesQuery,
+      handle: async ({ caller, query }) => {
+        const page = await listMessages(parts.pool, {
+          reader_id: caller.user_id,
+          discussion_id: query.discussion_id,
+          sender_id: query.sender_id,
+          after: query.cursor,
+          limit: query.limit,
+        });
+        return list(page.items, page.nextKey);
+      },
+    }),
+  ];
+}
+
+type HistoryQuery = z.output<typeof historyQuery>;
+
+function historyWindow({ before, after, around, limit }: HistoryQuery) {
+  if (around !== undefined) {
+    const newer = Math.floor(limit / 2);
+    return { before: around + 1, older: limit - newer, after: around, newer };
+  }
+  if (after !== undefined) return { before: 0, older: 0, after, newer: limit };
+  return { before: before ?? Number.MAX_SAFE_INTEGER, older: limit, after: 0, newer: 0 };
+}
+
+/** As seqs have no holes, the ends of the page tell whether there is more on its sides. */
+function historyJson(page: Awaited<ReturnType<typeof readHistory>>, query: HistoryQuery): string {
+  const empty = page.first_seq === null;
+  const first =
+    page.first_seq ?? Math.min(query.before ?? page.last_seq + 1, (query.after ?? page.last_seq) + 1);
+  const last = page.last_item_seq ?? first - 1;
+  const hasBefore = empty ? page.last_seq > 0 && first > 1 : first > 1;
+  const hasAfter = last < page.last_seq;
+  return `{"items":[${page.items}],"has_before":${hasBefore},"has_after":${hasAfter},"cursor":"${page.cursor}"}`;
+}

@@ -1,0 +1,28 @@
+import { readLogEnd } from "../../sql/log.ts";
+import { Failure } from "../errors.ts";
+import { limits } from "../limits.ts";
+import type { Parts } from "./parts.ts";
+import { json, type Route, route } from "./route.ts";
+
+export function operationRoutes(parts: Parts): Route[] {
+  return [
+    route({
+      method: "GET",
+      path: "/healthz",
+      access: "open",
+      handle: async () => json(200, { status: "ok" }),
+    }),
+    route({
+      method: "GET",
+      path: "/readyz",
+      access: "open",
+      handle: async () => {
+        await readLogEnd(parts.pool);
+        if (parts.feed.isCaughtUp()) return json(200, { status: "ready" });
+        throw new Failure("unavailable", "The event log's listener is not connected or not caught up", {
+          retryAfterSeconds: limits.retryAfterSeconds,
+        });
+      },
+    }),
+  ];
+}

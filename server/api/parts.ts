@@ -1,0 +1,22 @@
+import type { Logger } from "pino";
+import type { Pool } from "../../sql/database.ts";
+import type { AccountParts } from "../commands/accounts.ts";
+import type { Sender } from "../commands/messages.ts";
+import type { Config } from "../config.ts";
+import type { Feed } from "../delivery/feed.ts";
+import type { Hub } from "../delivery/hub.ts";
+import type { JoinParts } from "../delivery/join.ts";
+import type { Authentication } from "./authentication.ts";
+
+/** What routes work with. */
+export interface Parts {
+  config: Config;
+  log: Logger;
+  pool: Pool;
+  accounts: AccountParts;
+  authentication: Authentication;
+  sender: Sender;
+  feed: Feed;
+  hub: Hub;
+  joins: JoinParts;
+}

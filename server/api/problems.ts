@@ -1,0 +1,83 @@
+import { HTTPError, HTTPResponse } from "h3";
+import type { Logger } from "pino";
+import type { z } from "zod";
+import { isUnavailable } from "../commands/unavailable.ts";
+import { constraintCodes, type ErrorCode, errors, Failure } from "../errors.ts";
+import { limits } from "../limits.ts";
+
+/** What h3 itself refuses, in our words. */
+const httpCodes: Readonly<Record<number, ErrorCode>> = {
+  400: "invalid_request",
+  404: "not_found",
+  405: "method_not_allowed",
+  413: "payload_too_large",
+  415: "unsupported_media_type",
+};
+
+/**
+ * Makes a Failure of whatever was thrown. Our refusals pass; constraint violations and an absent Postgres get
+ * their codes; everything else is our mistake: logged whole, shown bare.
+ */
+export function toFailure(error: unknown, log: Logger): Failure {
+  if (error instanceof Failure) return error;
+  if (HTTPError.isError(error) && !error.unhandled) {
+    const code = httpCodes[error.status];
+    if (code) return new Failure(code, error.message || undefined);
+  }
+  const code = constraintCode(error);
+  if (code) return new Failure(code);
+  if (isUnavailable(error)) {
+    log.warn({ err: error }, "database unavailable");
+    return new Failure("unavailable", "The database cannot be reached; try again", {
+      retryAfterSeconds: limits.retryAfterSeconds,
+    });
+  }
+  log.error({ err: error }, "unexpected error");
+  return new Failure("internal_error", "Something went wrong here");
+}
+
+/** RFC 9457. */
+export function problemResponse(failure: Failure, requestId: string): HTTPResponse {
+  const [status, title] = errors[failure.code];
+  const body = JSON.stringify({
+    type: "about:blank",
+    title,
+    status,
+    code: failure.code,
+    detail: failure.message,
+    request_id: requestId,
+    ...(failure.fields && { errors: failure.fields }),
+    ...(failure.retryAfterSeconds && { retry_after: failure.retryAfterSeconds }),
+  });
+  return new HTTPResponse(body, {
+    status,
+    headers: {
+      "content-type": "application/problem+json; charset=utf-8",
+      ...(failure.retryAfterSeconds && { "retry-after": `${failure.retryAfterSeconds}` }),
+      ...(status === 401 && { "www-authenticate": "Bearer" }),
+      // The rest of a body that is too large is not read.
+      ...(status === 413 && { connection: "close" }),
+    },
+  });
+}
+
+/** Parses, or throws invalid_request with a line for each thing that is wrong. */
+export function parse<T extends z.ZodType>(schema: T, value: unknown): z.output<T> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const fields = result.error.issues.slice(0, 20).map((issue) => ({
+    path: issue.path.map(String).join("."),
+    message: issue.message,
+  }));
+  const first = fields[0];
+  const detail = first ? `${first.path ? `${first.path}: ` : ""}${first.message}` : undefined;
+  throw new Failure("invalid_request", detail, { fields });
+}
+
+function constraintCode(error: unknown): ErrorCode | undefined {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    const { constraint } = cause as { constraint?: unknown };
+    if (typeof constraint === "string" && constraintCodes[constraint]) return constraintCodes[constraint];
+  }
+  return undefined;
+}

@@ -1,0 +1,108 @@
+import { assertBodySize, type H3Event, HTTPResponse } from "h3";
+import type { z } from "zod";
+import { fail } from "../errors.ts";
+import { encodePageCursor } from "../fields.ts";
+import { limits } from "../limits.ts";
+import { parse } from "./problems.ts";
+
+/**
+ * Who may call a route: anybody; who has a live session; or who shows a valid access token, where the
+ * statement of the act itself checks that the session lives.
+ */
+export type Access = "open" | "session" | "token";
+
+export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+
+/** The authenticated caller. */
+export interface Caller {
+  user_id: string;
+  session_id: string;
+}
+
+type Fields = z.ZodType;
+type Output<T> = T extends Fields ? z.output<T> : undefined;
+
+/** What a handler gets: everything parsed and checked. */
+export interface Call<A extends Access, P, Q, B> {
+  event: H3Event;
+  caller: A extends "open" ? null : Caller;
+  params: Output<P>;
+  query: Output<Q>;
+  body: Output<B>;
+}
+
+/** A route: its schemas are its documentation, and what is checked. */
+export interface RouteDefinition<A extends Access, P, Q, B> {
+  method: Method;
+  path: string;
+  access: A;
+  params?: P;
+  query?: Q;
+  body?: B;
+  handle(call: Call<A, P, Q, B>): Promise<HTTPResponse>;
+}
+
+export interface Route {
+  method: Method;
+  path: string;
+  access: Access;
+  /** Parses the request, and calls the handler. Throws Failure and whatever the handler throws. */
+  call(event: H3Event, caller: Caller | null): Promise<HTTPResponse>;
+}
+
+export function route<
+  A extends Access,
+  P extends Fields | undefined = undefined,
+  Q extends Fields | undefined = undefined,
+  B extends Fields | undefined = undefined,
+>(definition: RouteDefinition<A, P, Q, B>): Route {
+  const { method, path, access } = definition;
+  return {
+    method,
+    path,
+    access,
+    call: async (event, caller) => {
+      const params = definition.params && parse(definition.params, event.context.params ?? {});
+      const query = definition.query && parse(definition.query, Object.fromEntries(event.url.searchParams));
+      const body = definition.body && parse(definition.body, await readJson(event));
+      return definition.handle({ event, caller, params, query, body } as Call<A, P, Q, B>);
+    },
+  };
+}
+
+/** An answer whose body is JSON text already, or a value to be made it. */
+export function json(status: number, body: string | object): HTTPResponse {
+  return new HTTPResponse(typeof body === "string" ? body : JSON.stringify(body), {
+    status,
+    headers: { "content-type": "application/json; charset=utf-8", "cache-control": "no-store" },
+  });
+}
+
+export function noContent(): HTTPResponse {
+  return new HTTPResponse(null, { status: 204 });
+}
+
+/** A list's answer. `items` are JSON texts joined by commas; `extra` goes between them and next_cursor. */
+export function list(
+  items: string,
+  nextKey: unknown[] | null,
+  extra: Record<string, unknown> = {},
+): HTTPResponse {
+  const rest = JSON.stringify({ next_cursor: nextKey && encodePageCursor(nextKey), ...extra });
+  return json(200, `{"items":[${items}],${rest.slice(1)}`);
+}
+
+async function readJson(event: H3Event): Promise<unknown> {
+  const type = event.req.headers.get("content-type") ?? "";
+  if (!/^application\/json\s*(;|$)/i.test(type)) {
+    fail("unsupported_media_type", "The body must be application/json");
+  }
+  // Throws 413 at once when the announced length is too large, and while reading when none was announced.
+  assertBodySize(event, limits.bodyBytes);
+  const text = await event.req.text();
+  try {
+    return JSON.parse(text);
+  } catch {
+    return fail("invalid_request", "The body is not valid JSON");
+  }
+}

@@ -1,0 +1,76 @@
+import { z } from "zod";
+import { findMe, findUser, listUsers } from "../../sql/users.ts";
+import { updateMe } from "../commands/accounts.ts";
+import { fail } from "../errors.ts";
+import {
+  displayNameSchema,
+  emailSchema,
+  idSchema,
+  limitSchema,
+  pageCursorSchema,
+  passwordSchema,
+  text,
+} from "../fields.ts";
+import type { Parts } from "./parts.ts";
+import { json, list, type Route, route } from "./route.ts";
+
+const usersQuery = z.object({
+  query: text(1, 64).optional(),
+  email: text(1, 254).optional(),
+  limit: limitSchema,
+  cursor: pageCursorSchema(z.tuple([z.string().max(64)])),
+});
+const userParams = z.object({ id: idSchema });
+const updateMeBody = z
+  .strictObject({
+    display_name: displayNameSchema.optional(),
+    email: emailSchema.nullable().optional(),
+    status_text: text(0, 140).optional(),
+    password: passwordSchema.optional(),
+    current_password: z.string().max(1024).optional(),
+  })
+  .refine((body) => body.password === undefined || body.current_password !== undefined, {
+    path: ["current_password"],
+    error: "is needed to change the password",
+  });
+
+export function userRoutes(parts: Parts): Route[] {
+  return [
+    route({
+      method: "GET",
+      path: "/api/v1/users",
+      access: "session",
+      query: usersQuery,
+      handle: async ({ query }) => {
+        const page = await listUsers(parts.pool, {
+          query: query.query,
+          email: query.email,
+          after: query.cursor?.[0],
+          limit: query.limit,
+        });
+        return list(page.items, page.nextKey);
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/api/v1/users/me",
+      access: "session",
+      handle: async ({ caller }) => json(200, await findMe(parts.pool, caller.user_id)),
+    }),
+    route({
+      method: "PATCH",
+      path: "/api/v1/users/me",
+      access: "session",
+      body: updateMeBody,
+      handle: async ({ caller, body }) => json(200, await updateMe(parts.accounts, caller, body)),
+    }),
+    route({
+      method: "GET",
+      path: "/api/v1/users/:id",
+      access: "session",
+      params: userParams,
+      handle: async ({ params }) =>
+        json(200, (await findUser(parts.pool, params.id)) ?? fail("user_not_found")),
+    }),
+  ];
+}

@@ -1,0 +1,73 @@
+import { inTransaction, type Pool } from "../../sql/database.ts";
+import {
+  deleteDiscussion,
+  lockDiscussion,
+  openDiscussion,
+  setGroupIdentity,
+  updateDiscussion,
+} from "../../sql/discussions.ts";
+import { fail } from "../errors.ts";
+
+/** Creates a one-to-one discussion (with oneself too), or finds the existing one. Throws user_not_found. */
+export async function createDirect(pool: Pool, creatorId: string, userId: string) {
+  return inTransaction(pool, (transaction) =>
+    openDiscussion(transaction, {
+      kind: "direct",
+      name: null,
+      visibility: "private",
+      creator_id: creatorId,
+      member_ids: [userId],
+    }),
+  );
+}
+
+/** Creates a group, or finds the one of the same name and members. Throws user_not_found. */
+export async function createGroup(
+  pool: Pool,
+  creatorId: string,
+  group: { name: string | null; member_ids: readonly string[]; visibility: "private" | "public" },
+) {
+  return inTransaction(pool, (transaction) =>
+    openDiscussion(transaction, { kind: "group", ...group, creator_id: creatorId }),
+  );
+}
+
+/** Changes a group's name or visibility. Throws discussion_not_found, not_a_member, forbidden, direct_discussion. */
+export async function changeDiscussion(
+  pool: Pool,
+  userId: string,
+  id: string,
+  changes: { name?: string | null | undefined; visibility?: "private" | "public" | undefined },
+): Promise<void> {
+  await inTransaction(pool, async (transaction) => {
+    const discussion = await lockDiscussion(transaction, id, userId);
+    const role = requireMember(discussion);
+    if (role === "member" && discussion?.kind === "group")
+      fail("forbidden", "Only owners and admins may do this");
+    if (discussion?.kind !== "group")
+      return fail("direct_discussion", "A direct discussion cannot be changed");
+    const name = changes.name === undefined ? discussion.name : changes.name;
+    const visibility = changes.visibility ?? discussion.visibility;
+    if (name !== discussion.name) await setGroupIdentity(transaction, id, { name });
+    await updateDiscussion(transaction, id, { name, visibility });
+  });
+}
+
+/** Deletes a group with all its messages. Throws discussion_not_found, not_a_member, forbidden, direct_discussion. */
+export async function removeDiscussion(pool: Pool, userId: string, id: string): Promise<void> {
+  await inTransaction(pool, async (transaction) => {
+    const discussion = await lockDiscussion(transaction, id, userId);
+    const role = requireMember(discussion);
+    if (discussion?.kind === "direct") fail("direct_discussion", "A direct discussion cannot be deleted");
+    if (role !== "owner") fail("forbidden", "Only an owner may delete a discussion");
+    await deleteDiscussion(transaction, id);
+  });
+}
+
+type Locked = Awaited<ReturnType<typeof lockDiscussion>>;
+
+/** The role in a locked discussion. Throws discussion_not_found where there is nothing to see, else not_a_member. */
+export function requireMember(discussion: Locked): "owner" | "admin" | "member" {
+  if (discussion?.my_role) return discussion.my_role;
+  return fail(discussion?.visibility === "public" ? "not_a_member" : "discussion_not_found");
+}

@@ -1,0 +1,28 @@
+import type { Logger } from "pino";
+import type { Pool } from "../../sql/database.ts";
+import { pruneEvents } from "../../sql/log.ts";
+import { pruneSessions } from "../../sql/sessions.ts";
+import { limits } from "../limits.ts";
+
+/**
+ * Removes, about once a minute, what nobody may use any more: old events, ended sessions, used-up tokens.
+ * Every instance does it; the statements are harmless side by side. Stops when told.
+ */
+export function startMaintenance(pool: Pool, retentionDays: number, log: Logger): { stop(): void } {
+  let timer: NodeJS.Timeout;
+  const schedule = () => {
+    timer = setTimeout(run, limits.maintenanceMs * (0.5 + Math.random()));
+    timer.unref();
+  };
+  const run = async () => {
+    try {
+      await pruneSessions(pool);
+      while ((await pruneEvents(pool, retentionDays, limits.pruneRows)) === limits.pruneRows);
+    } catch (error) {
+      log.warn({ err: error }, "maintenance failed");
+    }
+    schedule();
+  };
+  schedule();
+  return { stop: () => clearTimeout(timer) };
+}

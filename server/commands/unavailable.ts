@@ -1,0 +1,30 @@
+import { BackendTerminatedError, BackendTerminatedUnexpectedlyError, ConnectionError } from "slonik";
+
+/** SQLSTATEs that mean "not now": connection trouble, shutdown, start-up, too many connections. */
+const sqlStates = /^(08...|57P0[123]|53300)$/;
+const systemCodes = new Set([
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "ENOENT",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "EPIPE",
+  "ETIMEDOUT",
+]);
+
+/** Whether an error says that Postgres cannot be reached now, rather than that it refused what was asked. */
+export function isUnavailable(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (
+      cause instanceof ConnectionError ||
+      cause instanceof BackendTerminatedError ||
+      cause instanceof BackendTerminatedUnexpectedlyError
+    ) {
+      return true;
+    }
+    const code = (cause as NodeJS.ErrnoException).code;
+    if (typeof code === "string" && (sqlStates.test(code) || systemCodes.has(code))) return true;
+    if (/connection terminated|timeout expired|timeout exceeded/i.test(cause.message)) return true;
+  }
+  return false;
+}

@@ -1,0 +1,107 @@
+import { z } from "zod";
+
+const flag = z.enum(["on", "off"]);
+const port = z.coerce.number().int().min(0).max(65_535);
+const origin = z
+  .url({ protocol: /^https?$/ })
+  .refine((text) => new URL(text).origin === text.replace(/\/$/, ""), {
+    error: "must be an origin such as https://chat.example",
+  });
+
+const environment = z.object({
+  NODE_ENV: z.string().default("development"),
+  PORT: port.default(3000),
+  HOST: z.string().optional(),
+  DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/ }).optional(),
+  LISTEN_DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/ }).optional(),
+  PGSSLMODE: z.enum(["disable", "require", "no-verify", "verify-full"]).optional(),
+  DATABASE_POOL_SIZE: z.coerce.number().int().min(2).max(100).default(10),
+  DATA_DIR: z.string().min(1).default(".data"),
+  JWT_SECRET: z.string().min(32, "must have at least 32 characters").optional(),
+  ALLOWED_ORIGINS: z
+    .string()
+    .default("")
+    .transform((text) =>
+      text
+        .split(",")
+        .filter(Boolean)
+        .map((part) => part.trim().replace(/\/$/, "")),
+    )
+    .pipe(z.array(origin)),
+  TRUST_PROXY: flag.default("off"),
+  EVENT_RETENTION_DAYS: z.coerce.number().positive().max(3650).default(7),
+  LOG_LEVEL: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).default("info"),
+  RATE_LIMITS: flag.default("on"),
+});
+
+/** Everything that can be set from outside; frozen. Absent `databaseUrl` means the embedded Postgres. */
+export interface Config {
+  readonly production: boolean;
+  readonly port: number;
+  readonly host: string | undefined;
+  readonly databaseUrl: string | undefined;
+  /** For the listener and migrations, which a pooler in transaction mode cannot carry. */
+  readonly listenDatabaseUrl: string | undefined;
+  readonly ssl: { rejectUnauthorized: boolean } | undefined;
+  readonly poolSize: number;
+  readonly dataDir: string;
+  readonly jwtSecret: string | undefined;
+  readonly allowedOrigins: readonly string[];
+  /** Whether whoever connects is a proxy to be believed about X-Forwarded-For, -Proto and -Host. */
+  readonly trustProxy: boolean;
+  readonly retentionDays: number;
+  readonly logLevel: string;
+  readonly rateLimits: boolean;
+}
+
+/** A wrong or missing setting; the message is one line that names the variable. */
+export class ConfigError extends Error {}
+
+/** Reads the settings. Throws ConfigError. */
+export function readConfig(env: NodeJS.ProcessEnv): Config {
+  const result = environment.safeParse(withoutEmpty(env));
+  if (!result.success) {
+    const issue = result.error.issues[0];
+    throw new ConfigError(`${String(issue?.path[0] ?? "environment")}: ${issue?.message}`);
+  }
+  const values = result.data;
+  const production = values.NODE_ENV === "production";
+  if (production && !values.DATABASE_URL) {
+    throw new ConfigError(
+      "DATABASE_URL: must be set in production, for example postgres://user:password@host/parley",
+    );
+  }
+  if (production && !values.JWT_SECRET) {
+    throw new ConfigError("JWT_SECRET: must be set in production: at least 32 random characters");
+  }
+  return Object.freeze({
+    production,
+    port: values.PORT,
+    host: values.HOST,
+    databaseUrl: values.DATABASE_URL,
+    listenDatabaseUrl: values.LISTEN_DATABASE_URL ?? values.DATABASE_URL,
+    ssl: sslOptions(values.PGSSLMODE),
+    poolSize: values.DATABASE_POOL_SIZE,
+    dataDir: values.DATA_DIR,
+    jwtSecret: values.JWT_SECRET,
+    allowedOrigins: values.ALLOWED_ORIGINS,
+    trustProxy: values.TRUST_PROXY === "on",
+    retentionDays: values.EVENT_RETENTION_DAYS,
+    logLevel: values.LOG_LEVEL,
+    rateLimits: values.RATE_LIMITS === "on",
+  });
+}
+
+/** `PORT=` in a .env file means "not set". */
+function withoutEmpty(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ""));
+}
+
+/**
+ * Heroku Postgres demands TLS and signs its certificates itself: PGSSLMODE=no-verify there. `require` is read
+ * as verify-full, as node-postgres does: encryption without knowing to whom protects against nobody.
+ */
+function sslOptions(mode: string | undefined): { rejectUnauthorized: boolean } | undefined {
+  if (mode === undefined || mode === "disable") return undefined;
+  return { rejectUnauthorized: mode !== "no-verify" };
+}

@@ -1,0 +1,228 @@
+import type { Logger } from "pino";
+import type { Pool } from "../../sql/database.ts";
+import { type LogEvent, readEvents, readLogEnd } from "../../sql/log.ts";
+import { limits } from "../limits.ts";
+import { type Announcement, parseAnnouncement } from "./announcement.ts";
+import { EncodedEvent } from "./encoding.ts";
+import { type Listener, startListener } from "./listener.ts";
+import { RecentEvents } from "./recent.ts";
+
+export interface FeedOptions {
+  pool: Pool;
+  /** For the listener: a direct connection. */
+  listen: { url: string; ssl: { rejectUnauthorized: boolean } | undefined };
+  log: Logger;
+  /** The next events of the log: each exactly once, in order, without holes. */
+  onEvents(events: readonly EncodedEvent[]): void;
+  /** The log is not the one it was, or has lost what comes next: no stream can go on exactly. */
+  onBreak(): void;
+}
+
+/**
+ * Follows the log: one per process. NOTIFY wakes it and usually brings the events along; whatever does not
+ * follow on its position it reads from the table, so a lost, merged or late NOTIFY costs time, never an event.
+ */
+export class Feed {
+  #options: FeedOptions;
+  #recent = new RecentEvents(limits.recentEvents, limits.recentBytes);
+  #listener: Listener | undefined;
+  #watchdog: NodeJS.Timeout | undefined;
+  #epoch = "";
+  #position = 0;
+  #reading = false;
+  #readAgain = false;
+  #announced: Announcement[] = [];
+  #healthy = false;
+  #stopped = false;
+
+  constructor(options: FeedOptions) {
+    this.#options = options;
+  }
+
+  get epoch(): string {
+    return this.#epoch;
+  }
+
+  /** The newest event that went out. */
+  get position(): number {
+    return this.#position;
+  }
+
+  get cursor(): string {
+    return `${this.#epoch}.${this.#position}`;
+  }
+
+  /** Whether the listener is connected and, when last looked at, the log held nothing that was not seen here. */
+  isCaughtUp(): boolean {
+    return this.#healthy && (this.#listener?.isConnected() ?? false);
+  }
+
+  /** The events after a position from memory; null if they are no longer there. */
+  recentAfter(position: number): readonly EncodedEvent[] | null {
+    return position >= this.#position ? [] : this.#recent.after(position);
+  }
+
+  /** Begins at the log's end, with the newest events in memory. Throws what Postgres throws. */
+  async start(): Promise<void> {
+    const { epoch, newest } = await readLogEnd(this.#options.pool);
+    this.#epoch = epoch;
+    this.#position = Math.max(0, newest - limits.recentEvents / 2);
+    // Nobody is connected yet: reading the newest events only fills the memory, for clients that come back.
+    await this.#readToEnd();
+    this.#healthy = true;
+    this.#listen();
+    this.#scheduleWatchdog();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    clearTimeout(this.#watchdog);
+    this.#listener?.stop();
+  }
+
+  #listen(): void {
+    this.#listener?.stop();
+    this.#listener = startListener({
+      ...this.#options.listen,
+      log: this.#options.log,
+      onPayload: (payload) => this.#hear(payload),
+      onConnected: () => void this.#readGap(),
+    });
+  }
+
+  /** Anybody who may connect can NOTIFY anything; what is not an announcement is a reason to look, no more. */
+  #hear(payload: string): void {
+    let announcement: Announcement;
+    try {
+      announcement = parseAnnouncement(payload);
+    } catch (error) {
+      this.#options.log.warn({ err: error }, "unreadable notification");
+      void this.#readGap();
+      return;
+    }
+    this.#take(announcement);
+  }
+
+  #take(announcement: Announcement): void {
+    if (announcement.to <= this.#position) return;
+    if (this.#reading) {
+      // Kept for after the read, so that under load the feed goes back to announced events.
+      if (this.#announced.length < limits.announcedWaiting) this.#announced.push(announcement);
+      else this.#readAgain = true;
+    } else if (announcement.events && announcement.from <= this.#position + 1) {
+      this.#apply(announcement.events);
+    } else {
+      void this.#readGap();
+    }
+  }
+
+  /** Reads whatever the table has after the position. Errors are left to the watchdog, which tries again. */
+  async #readGap(): Promise<void> {
+    if (this.#reading) {
+      this.#readAgain = true;
+      return;
+    }
+    this.#reading = true;
+    try {
+      do {
+        this.#readAgain = false;
+        await this.#readToEnd();
+        this.#takeAnnounced();
+      } while (this.#readAgain && !this.#stopped);
+    } catch (error) {
+      this.#healthy = false;
+      if (!this.#stopped) this.#options.log.warn({ err: error }, "cannot read the log");
+    } finally {
+      this.#reading = false;
+      this.#announced = [];
+    }
+  }
+
+  async #readToEnd(): Promise<void> {
+    let events: readonly LogEvent[];
+    do {
+      events = await readEvents(this.#options.pool, this.#position, limits.replayPage);
+      this.#apply(events);
+    } while (events.length === limits.replayPage && !this.#stopped);
+  }
+
+  #takeAnnounced(): void {
+    const announced = this.#announced;
+    this.#announced = [];
+    for (const { from, to, events } of announced) {
+      if (to <= this.#position) continue;
+      if (events && from <= this.#position + 1) this.#apply(events);
+      else this.#readAgain = true;
+    }
+  }
+
+  #apply(events: readonly LogEvent[]): void {
+    const fresh: EncodedEvent[] = [];
+    for (const event of events) {
+      if (event.position <= this.#position) continue;
+      if (event.position !== this.#position + 1) {
+        this.#options.log.error({ position: this.#position, next: event.position }, "the log has a hole");
+        this.#position = event.position - 1;
+        this.#recent.clear();
+        this.#options.onBreak();
+      }
+      const encoded = new EncodedEvent(this.#epoch, event);
+      this.#position = event.position;
+      if (event.type === "discussion.deleted") this.#recent.erase(event.discussion_id);
+      this.#recent.push(encoded);
+      fresh.push(encoded);
+    }
+    if (fresh.length > 0) this.#options.onEvents(fresh);
+  }
+
+  #scheduleWatchdog(): void {
+    if (this.#stopped) return;
+    const run = async () => {
+      await this.#check();
+      this.#scheduleWatchdog();
+    };
+    this.#watchdog = setTimeout(run, limits.watchdogMs * (0.75 + Math.random() / 2));
+  }
+
+  /**
+   * Compares the log's end with the position: if an event is there that no NOTIFY brought, the listener's
+   * connection is dead, whatever it looks like, and is replaced.
+   */
+  async #check(): Promise<void> {
+    try {
+      const { epoch, newest } = await withTimeout(readLogEnd(this.#options.pool), limits.watchdogMs * 2);
+      if (epoch !== this.#epoch || newest < this.#position) return this.#beginAgain(epoch, newest);
+      if (newest > this.#position) await setTimeoutPromise(limits.watchdogMs / 8);
+      if (newest > this.#position && this.#listener?.isConnected() && !this.#reading) {
+        this.#options.log.warn({ position: this.#position, newest }, "no notification came: listening anew");
+        this.#listen();
+      }
+      if (newest > this.#position) await this.#readGap();
+      this.#healthy = newest <= this.#position;
+    } catch (error) {
+      if (this.#healthy) this.#options.log.warn({ err: error }, "cannot see the end of the log");
+      this.#healthy = false;
+    }
+  }
+
+  /** The database is another one than before: restored from a backup. */
+  #beginAgain(epoch: string, newest: number): void {
+    this.#options.log.error({ position: this.#position, newest, epoch }, "the log is not the one it was");
+    this.#epoch = epoch;
+    this.#position = newest;
+    this.#recent.clear();
+    this.#options.onBreak();
+  }
+}
+
+function setTimeoutPromise(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+function withTimeout<T>(promise: Promise<T>, ms: number): Promise<T> {
+  let timer: NodeJS.Timeout;
+  const timeout = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${ms} ms`)), ms);
+  });
+  return Promise.race([promise, timeout]).finally(() => clearTimeout(timer));
+}

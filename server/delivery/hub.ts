@@ -1,0 +1,120 @@
+import type { Closing } from "../errors.ts";
+import { joiningTypes, privateTypes } from "../events.ts";
+import { limits } from "../limits.ts";
+import type { EncodedEvent } from "./encoding.ts";
+import type { Stream } from "./stream.ts";
+
+const heartbeat = Buffer.from(":\n\n");
+
+/**
+ * Who hears what: the live streams by discussion and by user. It follows the memberships in the log itself,
+ * so a subscription changes at an exact position. No I/O but the streams' own writes.
+ */
+export class Hub {
+  #streams = new Set<Stream>();
+  #byDiscussion = new Map<string, Set<Stream>>();
+  #byUser = new Map<string, Set<Stream>>();
+  #heartbeat: NodeJS.Timeout | undefined;
+
+  get size(): number {
+    return this.#streams.size;
+  }
+
+  start(): void {
+    this.#heartbeat = setInterval(() => this.#beat(), limits.sseHeartbeatMs);
+  }
+
+  stop(): void {
+    clearInterval(this.#heartbeat);
+  }
+
+  /** Counts a stream in, from its opening on; it hears nothing before attach(). */
+  add(stream: Stream): void {
+    this.#streams.add(stream);
+  }
+
+  /** From now on the stream is shown every event; it has seen all before. Call it in the turn of that check. */
+  attach(stream: Stream): void {
+    insert(this.#byUser, stream.owner.userId, stream);
+    for (const discussionId of stream.discussions) insert(this.#byDiscussion, discussionId, stream);
+  }
+
+  /** The stream's connection is gone. */
+  remove(stream: Stream): void {
+    stream.end();
+    this.#streams.delete(stream);
+    drop(this.#byUser, stream.owner.userId, stream);
+    for (const discussionId of stream.discussions) drop(this.#byDiscussion, discussionId, stream);
+  }
+
+  /** Shows events, in order, to the streams that they may concern. */
+  dispatch(events: readonly EncodedEvent[]): void {
+    for (const encoded of events) {
+      if (encoded.event.user_id !== "") {
+        this.#dispatchPersonal(encoded);
+        continue;
+      }
+      const streams = this.#byDiscussion.get(encoded.event.discussion_id);
+      if (streams) for (const stream of streams) stream.offer(encoded);
+    }
+  }
+
+  /** Ends all streams at once, so that their clients come back with their cursors. */
+  closeAll(closing: Closing): void {
+    for (const stream of this.#streams) stream.close(closing);
+  }
+
+  /** Ends all streams in small batches over some time, in random order: their clients do not come back at once. */
+  async drain(closing: Closing, overMs: number): Promise<void> {
+    const streams = [...this.#streams].sort(() => Math.random() - 0.5);
+    const stepMs = 50;
+    const perStep = Math.ceil(streams.length / (overMs / stepMs));
+    while (streams.length > 0) {
+      for (const stream of streams.splice(0, perStep)) stream.close(closing);
+      if (streams.length > 0)
+        await new Promise((resolve) => setTimeout(resolve, stepMs * (0.5 + Math.random() / 2)));
+    }
+  }
+
+  /** The sessions of open streams whose time, as far as is known here, is over. */
+  overdueSessions(now: Date): string[] {
+    const overdue = [...this.#streams].filter((stream) => stream.owner.sessionExpiresAt <= now);
+    return [...new Set(overdue.map((stream) => stream.owner.sessionId))];
+  }
+
+  closeSessions(sessionIds: ReadonlySet<string>, closing: Closing): void {
+    for (const stream of this.#streams) {
+      if (sessionIds.has(stream.owner.sessionId)) stream.close(closing);
+    }
+  }
+
+  /** An event that concerns a person by name may change what that person's streams are subscribed to. */
+  #dispatchPersonal(encoded: EncodedEvent): void {
+    const { discussion_id, user_id, type } = encoded.event;
+    for (const stream of [...(this.#byUser.get(user_id) ?? [])]) {
+      if (joiningTypes.has(type) && stream.covers(discussion_id))
+        insert(this.#byDiscussion, discussion_id, stream);
+      stream.offer(encoded);
+      if (!stream.discussions.has(discussion_id)) drop(this.#byDiscussion, discussion_id, stream);
+    }
+    if (privateTypes.has(type)) return;
+    const others = this.#byDiscussion.get(discussion_id);
+    if (others) for (const stream of others) if (stream.owner.userId !== user_id) stream.offer(encoded);
+  }
+
+  #beat(): void {
+    for (const stream of this.#streams) if (stream.format === "sse") stream.sendRaw(heartbeat);
+  }
+}
+
+function insert(index: Map<string, Set<Stream>>, key: string, stream: Stream): void {
+  const streams = index.get(key);
+  if (streams) streams.add(stream);
+  else index.set(key, new Set([stream]));
+}
+
+function drop(index: Map<string, Set<Stream>>, key: string, stream: Stream): void {
+  const streams = index.get(key);
+  streams?.delete(stream);
+  if (streams?.size === 0) index.delete(key);
+}

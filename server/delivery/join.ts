@@ -1,0 +1,77 @@
+import type { Pool } from "../../sql/database.ts";
+import { readEventsFor } from "../../sql/log.ts";
+import { joiningTypes } from "../events.ts";
+import { limits } from "../limits.ts";
+import { EncodedEvent } from "./encoding.ts";
+import type { Feed } from "./feed.ts";
+import type { Hub } from "./hub.ts";
+import type { Stream } from "./stream.ts";
+
+export interface JoinParts {
+  pool: Pool;
+  feed: Feed;
+  hub: Hub;
+  /** Bounds how many streams read the log from the database at once. */
+  inTurn<T>(read: () => Promise<T>): Promise<T>;
+}
+
+/** A replay looks this often whether its client keeps up. */
+const eventsPerWrite = 64;
+
+/**
+ * Brings a stream from its position to the feed's, then hands it to the hub: replay, then live, with nothing
+ * between. The last look at the feed's position and the handing over are one turn of the event loop; the feed
+ * moves only in other turns. The client's own pace bounds what is buffered.
+ */
+export async function join(parts: JoinParts, stream: Stream): Promise<void> {
+  const { feed, hub } = parts;
+  for (;;) {
+    if (stream.isClosed) return;
+    if (stream.isCongested()) {
+      await stream.drained();
+      continue;
+    }
+    const recent = feed.recentAfter(stream.position);
+    if (recent === null) {
+      await replayPage(parts, stream);
+      continue;
+    }
+    for (const [index, encoded] of recent.entries()) {
+      stream.offer(encoded);
+      if (index % eventsPerWrite === eventsPerWrite - 1 && stream.isCongested()) break;
+    }
+    if (stream.isClosed) return;
+    if (stream.position >= feed.position) {
+      stream.ready(feed.epoch);
+      hub.attach(stream);
+      return;
+    }
+  }
+}
+
+/**
+ * One page from the table: events of the discussions the stream is in at its position, and those that concern
+ * its user by name. A joining that comes up ends the page, as that discussion's events were not asked for.
+ */
+async function replayPage(parts: JoinParts, stream: Stream): Promise<void> {
+  const { pool, feed } = parts;
+  const to = feed.position;
+  const epoch = feed.epoch;
+  const discussionIds = [...stream.discussions];
+  const events = await parts.inTurn(() =>
+    readEventsFor(pool, {
+      discussion_ids: discussionIds,
+      user_id: stream.owner.userId,
+      after: stream.position,
+      to,
+      limit: limits.replayPage,
+    }),
+  );
+  const asked = new Set(discussionIds);
+  for (const event of events) {
+    stream.offer(new EncodedEvent(epoch, event));
+    const joined = event.user_id === stream.owner.userId && joiningTypes.has(event.type);
+    if (joined && stream.discussions.has(event.discussion_id) && !asked.has(event.discussion_id)) return;
+  }
+  if (events.length < limits.replayPage) stream.skipTo(to);
+}

@@ -1,0 +1,60 @@
+import type { EncodedEvent } from "./encoding.ts";
+
+/**
+ * The newest stretch of the log, in memory and without holes: what a reconnecting client missed is nearly
+ * always here. Bounded by number and by bytes.
+ */
+export class RecentEvents {
+  readonly #mostEvents: number;
+  readonly #mostBytes: number;
+  #events: EncodedEvent[] = [];
+  #first = 0;
+  #bytes = 0;
+
+  constructor(mostEvents: number, mostBytes: number) {
+    this.#mostEvents = mostEvents;
+    this.#mostBytes = mostBytes;
+  }
+
+  /** Appends the event of the next position. */
+  push(encoded: EncodedEvent): void {
+    this.#events.push(encoded);
+    this.#bytes += encoded.event.data.length;
+    while (this.#events.length - this.#first > this.#mostEvents || this.#bytes > this.#mostBytes)
+      this.#shift();
+    // Cut off in large steps: one cheap copy for thousands of events.
+    if (this.#first > 1024 && this.#first * 2 > this.#events.length) {
+      this.#events = this.#events.slice(this.#first);
+      this.#first = 0;
+    }
+  }
+
+  /** The events after a position; null if the next one is no longer, or not yet, here. */
+  after(position: number): readonly EncodedEvent[] | null {
+    const oldest = this.#events[this.#first]?.event.position;
+    if (oldest === undefined || position < oldest - 1) return null;
+    return this.#events.slice(this.#first + (position + 1 - oldest));
+  }
+
+  /** Does to a deleted discussion's events what the database did to them: their text must not be replayed. */
+  erase(discussionId: string): void {
+    for (let index = this.#first; index < this.#events.length; index++) {
+      const encoded = this.#events[index];
+      if (encoded?.event.discussion_id !== discussionId || encoded.event.user_id !== "") continue;
+      this.#bytes -= encoded.event.data.length - 2;
+      this.#events[index] = encoded.erased();
+    }
+  }
+
+  clear(): void {
+    this.#events = [];
+    this.#first = 0;
+    this.#bytes = 0;
+  }
+
+  #shift(): void {
+    this.#bytes -= this.#events[this.#first]?.event.data.length ?? 0;
+    (this.#events as unknown[])[this.#first] = undefined;
+    this.#first++;
+  }
+}

@@ -1,0 +1,172 @@
+import type { Closing } from "../errors.ts";
+import type { ResetReason } from "../events.ts";
+import {
+  internalTypes,
+  joiningTypes,
+  leavingTypes,
+  privateTypes,
+  readyEvent,
+  resetEvent,
+} from "../events.ts";
+import { limits } from "../limits.ts";
+import { type EncodedEvent, encodeFrame, encodeSse, type Format } from "./encoding.ts";
+
+/** A connection as its stream sees it: bytes go in, and it says how many it still holds. */
+export interface Wire {
+  readonly format: Format;
+  write(bytes: Buffer): void;
+  /** Bytes written and not yet taken by the operating system. */
+  buffered(): number;
+  /** Resolves when there is room again, or nothing will be read any more. */
+  drained(): Promise<void>;
+  /** Tells the client why, lets what is buffered go out, and frees everything within a bounded time. */
+  close(closing: Closing): void;
+}
+
+/** For whom a stream is, and what it shows: one discussion, or all of the user's (null). */
+export interface StreamOwner {
+  userId: string;
+  sessionId: string;
+  sessionExpiresAt: Date;
+  discussionId: string | null;
+  /** The newest position when the right to the stream was checked. */
+  authorizedAt: number;
+}
+
+/**
+ * One subscription to the log. It is shown every event after its position, by the replay and then by the hub,
+ * and decides what its client hears: all the logic of membership is here, so replay and live cannot differ.
+ */
+export class Stream {
+  readonly owner: StreamOwner;
+  readonly #wire: Wire;
+  /** Of which discussions the user is a member at `position`. */
+  readonly discussions: Set<string>;
+  #position: number;
+  #pending: Buffer[] = [];
+  #closed = false;
+
+  constructor(owner: StreamOwner, wire: Wire, start: { position: number; discussionIds: readonly string[] }) {
+    this.owner = owner;
+    this.#wire = wire;
+    this.#position = start.position;
+    this.discussions = new Set(start.discussionIds);
+  }
+
+  get position(): number {
+    return this.#position;
+  }
+
+  get isClosed(): boolean {
+    return this.#closed;
+  }
+
+  get format(): Format {
+    return this.#wire.format;
+  }
+
+  /** Whether this stream shows that discussion whenever its user is a member. */
+  covers(discussionId: string): boolean {
+    return this.owner.discussionId === null || this.owner.discussionId === discussionId;
+  }
+
+  /** Shows the stream an event of the log; positions rise. What is not for its client only moves the position. */
+  offer(encoded: EncodedEvent): void {
+    const { position, discussion_id, user_id, type } = encoded.event;
+    if (position <= this.#position || this.#closed) return;
+    this.#position = position;
+    if (user_id === this.owner.userId) {
+      this.#offerPersonal(encoded);
+      return;
+    }
+    if (!this.discussions.has(discussion_id)) return;
+    if (internalTypes.has(type) || (user_id !== "" && privateTypes.has(type))) return;
+    this.#push(encoded.bytes(this.#wire.format));
+  }
+
+  /** What follows up to this position is not for this stream. */
+  skipTo(position: number): void {
+    this.#position = Math.max(this.#position, position);
+  }
+
+  /** The replay is over; live events follow. */
+  ready(epoch: string): void {
+    const cursor = `${epoch}.${this.#position}`;
+    this.#control("ready", cursor, readyEvent(cursor));
+  }
+
+  /** The client's cursor leads nowhere: it has to load its state anew and goes on from here. */
+  reset(epoch: string, reason: ResetReason): void {
+    const cursor = `${epoch}.${this.#position}`;
+    this.#control("reset", cursor, resetEvent(cursor, reason));
+  }
+
+  /** Sends an answer to a frame of the client; sockets only. */
+  answer(json: string): void {
+    this.#push(encodeFrame(json));
+  }
+
+  /** Sends bytes that belong to no event, such as a heartbeat. */
+  sendRaw(bytes: Buffer): void {
+    this.#push(bytes);
+  }
+
+  /** How far the client is behind in reading. */
+  isCongested(): boolean {
+    this.flush();
+    return this.#wire.buffered() > limits.outboxBytes / 4;
+  }
+
+  drained(): Promise<void> {
+    return this.#wire.drained();
+  }
+
+  close(closing: Closing): void {
+    if (this.#closed) return;
+    this.flush();
+    this.#closed = true;
+    this.#wire.close(closing);
+  }
+
+  /** The connection is gone: nothing more can be said. */
+  end(): void {
+    this.#closed = true;
+    this.#pending = [];
+  }
+
+  /** Writes what is pending in one piece, and closes a stream whose client does not read. */
+  flush(): void {
+    const pending = this.#pending;
+    if (pending.length === 0 || this.#closed) return;
+    this.#pending = [];
+    this.#wire.write(pending.length === 1 ? (pending[0] as Buffer) : Buffer.concat(pending));
+    if (this.#wire.buffered() > limits.outboxBytes) this.close("too_slow");
+  }
+
+  #offerPersonal(encoded: EncodedEvent): void {
+    const { position, discussion_id, type, data } = encoded.event;
+    if (type === "session.revoked") {
+      if (JSON.parse(data).session_id === this.owner.sessionId) this.close("session_revoked");
+      return;
+    }
+    if (!this.covers(discussion_id)) return;
+    if (joiningTypes.has(type)) this.discussions.add(discussion_id);
+    if (!this.discussions.has(discussion_id)) return;
+    if (!internalTypes.has(type)) this.#push(encoded.bytes(this.#wire.format));
+    if (!leavingTypes.has(type)) return;
+    this.discussions.delete(discussion_id);
+    // A removal before the right was checked was undone by a later joining, which is still to come.
+    if (this.owner.discussionId !== null && position > this.owner.authorizedAt) this.close("not_a_member");
+  }
+
+  #control(type: string, cursor: string, json: string): void {
+    this.#push(this.#wire.format === "sse" ? encodeSse(type, cursor, json) : encodeFrame(json));
+  }
+
+  /** All that is pushed in one turn of the event loop goes out in one write. */
+  #push(bytes: Buffer): void {
+    if (this.#closed) return;
+    if (this.#pending.length === 0) queueMicrotask(() => this.flush());
+    this.#pending.push(bytes);
+  }
+}

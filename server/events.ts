@@ -1,0 +1,65 @@
+import { z } from "zod";
+import { clientIdSchema, contentSchema } from "./fields.ts";
+
+/**
+ * What goes over streams, besides what Postgres writes: the frames a client may send, and the control frames
+ * that the server answers with. Durable events are JSON text made by sql/functions and are only wrapped here.
+ */
+
+/** Types of log rows that steer the server and are never shown to a client. */
+export const internalTypes: ReadonlySet<string> = new Set([
+  "member.enrolled",
+  "session.revoked",
+  "event.erased",
+]);
+
+/** Rows with a user_id of these types open a discussion to that person's streams … */
+export const joiningTypes: ReadonlySet<string> = new Set(["member.enrolled", "member.added"]);
+/** … and of these end it. */
+export const leavingTypes: ReadonlySet<string> = new Set(["member.removed", "discussion.deleted"]);
+/** Rows with a user_id of these types are heard by that person alone. */
+export const privateTypes: ReadonlySet<string> = new Set(["read.updated", "discussion.deleted"]);
+
+const ref = z.string().max(64).optional();
+const discussionId = z.uuid().optional();
+
+export const frameSchema = z.discriminatedUnion("type", [
+  z.strictObject({
+    type: z.literal("message.send"),
+    ref,
+    discussion_id: discussionId,
+    content: contentSchema,
+    client_id: clientIdSchema.optional(),
+    reply_to_seq: z.number().int().positive().max(Number.MAX_SAFE_INTEGER).optional(),
+  }),
+  z.strictObject({ type: z.literal("ping"), ref }),
+]);
+
+export type Frame = z.infer<typeof frameSchema>;
+
+/** The answer to a stored message; `message` is JSON text. */
+export function ackFrame(ref: string | undefined, message: string): string {
+  return `{"type":"ack",${refField(ref)}"message":${message}}`;
+}
+
+export function errorFrame(ref: string | undefined, code: string, detail: string): string {
+  return `{"type":"error",${refField(ref)}"code":${JSON.stringify(code)},"detail":${JSON.stringify(detail)}}`;
+}
+
+export function pongFrame(ref: string | undefined): string {
+  return ref === undefined ? '{"type":"pong"}' : `{"type":"pong","ref":${JSON.stringify(ref)}}`;
+}
+
+export type ResetReason = "cursor_expired" | "epoch_changed" | "cursor_ahead";
+
+export function readyEvent(cursor: string): string {
+  return `{"type":"ready","cursor":"${cursor}"}`;
+}
+
+export function resetEvent(cursor: string, reason: ResetReason): string {
+  return `{"type":"reset","reason":"${reason}","cursor":"${cursor}"}`;
+}
+
+function refField(ref: string | undefined): string {
+  return ref === undefined ? "" : `"ref":${JSON.stringify(ref)},`;
+}

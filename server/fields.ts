@@ -1,0 +1,70 @@
+import { z } from "zod";
+import { limits } from "./limits.ts";
+
+/** Fields that several routes and frames share. Lengths are counted in Unicode code points, as Postgres counts. */
+
+/** Text that Postgres can store and give back unchanged: no NUL, no half of a surrogate pair. */
+export function text(min: number, max: number) {
+  return z
+    .string()
+    .refine((value) => value.isWellFormed() && !value.includes("\0"), {
+      error: "must not contain NUL or unpaired surrogates",
+      abort: true,
+    })
+    .refine((value) => isBetween(value, min, max), {
+      error: min === 0 ? `must have at most ${max} characters` : `must have ${min} to ${max} characters`,
+    });
+}
+
+/** Counts code points only where the number of UTF-16 units (one or two per code point) leaves a doubt. */
+function isBetween(value: string, min: number, max: number): boolean {
+  if (value.length < min || value.length > 2 * max) return false;
+  if (value.length >= 2 * min && value.length <= max) return true;
+  const count = [...value].length;
+  return count >= min && count <= max;
+}
+
+export const contentSchema = text(1, limits.contentCharacters);
+export const clientIdSchema = text(1, 64);
+
+export const usernameSchema = z
+  .string()
+  .regex(/^[a-zA-Z0-9_.-]{3,32}$/, "must be 3 to 32 of a-z, 0-9, _ . -")
+  .transform((value) => value.toLowerCase());
+export const passwordSchema = text(8, 256);
+export const emailSchema = z.email().max(254);
+export const displayNameSchema = text(1, 64).refine((value) => value.trim() !== "", "must not be blank");
+
+export const idSchema = z.uuid();
+export const seqSchema = z.coerce.number().int().positive().max(Number.MAX_SAFE_INTEGER);
+export const limitSchema = z.coerce.number().int().min(1).max(limits.pageMost).default(limits.pageDefault);
+
+/** A cursor of a stream: `<epoch>.<position>`. */
+export const cursorSchema = z
+  .string()
+  .regex(/^[0-9a-z]{1,16}\.(0|[1-9][0-9]{0,14})$/, "is not a cursor")
+  .transform((value) => {
+    const [epoch = "", position = "0"] = value.split(".");
+    return { epoch, position: Number(position) };
+  });
+
+/** A place in a list: the sort key of its last item, as base64url of JSON. Opaque to clients. */
+export function pageCursorSchema<T extends z.ZodType>(key: T) {
+  return z
+    .string()
+    .max(512)
+    .transform((value, context) => {
+      try {
+        return JSON.parse(Buffer.from(value, "base64url").toString("utf8"));
+      } catch {
+        context.addIssue({ code: "custom", message: "is not a cursor" });
+        return z.NEVER;
+      }
+    })
+    .pipe(key)
+    .optional();
+}
+
+export function encodePageCursor(key: unknown): string {
+  return Buffer.from(JSON.stringify(key)).toString("base64url");
+}

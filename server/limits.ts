@@ -1,0 +1,60 @@
+/** Every bound of the server, with its reason. Sizes in bytes, times in milliseconds unless the name says else. */
+export const limits = {
+  /** A JSON body: 16,000 characters of content, each at worst a six-byte \uXXXX pair, and the rest. */
+  bodyBytes: 256 * 1024,
+  /** A frame from a client (contract: 1009 above it). */
+  frameBytes: 64 * 1024,
+  /** Frames of one socket that wait for their turn; beyond it the socket is closed with 4002. */
+  framesWaiting: 1_000,
+  contentCharacters: 16_000,
+  pageDefault: 50,
+  pageMost: 200,
+  membersPerCall: 100,
+
+  accessTokenSeconds: 15 * 60,
+  sessionDays: 30,
+  ticketSeconds: 30,
+  /** Tickets and sessions that one account may hold at once; the oldest go. */
+  ticketsPerSession: 20,
+  sessionsPerUser: 100,
+  /** Password hashes that wait for a core; beyond it 503. At 25 ms each, the last waits about a second. */
+  hashesWaiting: 100,
+
+  /** A group-commit batch: large enough that the commit costs little, small enough to take milliseconds. */
+  batchMessages: 500,
+  batchBytes: 1024 * 1024,
+  /** Sends that wait for a batch; beyond it 503. */
+  sendsWaiting: 10_000,
+
+  /** What may wait in user space for one slow stream before it is closed with 4000. */
+  outboxBytes: 1024 * 1024,
+  /** Newest events kept in memory: a reconnect storm reads these, not the database. */
+  recentEvents: 10_000,
+  recentBytes: 16 * 1024 * 1024,
+  /** Rows per read of the log, and how many streams may read the log from the database at once. */
+  replayPage: 500,
+  replaysAtOnce: 4,
+  /** Announced events that wait while the feed reads a gap; beyond it the gap read fetches them too. */
+  announcedWaiting: 5_000,
+
+  /** Below Heroku's 55 s and every other common idle limit. */
+  sseHeartbeatMs: 15_000,
+  socketPingSeconds: 25,
+  sseRetryMs: 2_000,
+  /** How long a stream that was told to close may take to read its last bytes. */
+  closeGraceMs: 5_000,
+
+  /** The feed looks at the log's end this often; twice this is the longest that a lost NOTIFY goes unseen. */
+  watchdogMs: 2_000,
+  listenerRetryMs: 500,
+  listenerRetryMostMs: 5_000,
+  maintenanceMs: 60_000,
+  sessionWatchMs: 30_000,
+  pruneRows: 5_000,
+
+  /** From SIGTERM to exit, everything included; Heroku kills after 30 s. */
+  shutdownMs: 9_000,
+  /** Over this time streams are told to come back, so that they do not all come at once. */
+  drainMs: 3_000,
+  retryAfterSeconds: 2,
+} as const;

@@ -1,0 +1,149 @@
+import type { Server } from "node:http";
+import { availableParallelism } from "node:os";
+import type { Logger } from "pino";
+import { serve } from "srvx/node";
+import { openDatabase, type Pool } from "../sql/database.ts";
+import { findEndedSessions } from "../sql/sessions.ts";
+import { createApp } from "./api/app.ts";
+import { authRoutes } from "./api/auth.ts";
+import { createAuthentication } from "./api/authentication.ts";
+import { discussionRoutes, memberRoutes } from "./api/discussions.ts";
+import { messageRoutes } from "./api/messages.ts";
+import { operationRoutes } from "./api/operations.ts";
+import { pageRoutes } from "./api/pages.ts";
+import type { Parts } from "./api/parts.ts";
+import { serveSockets } from "./api/upgrade.ts";
+import { userRoutes } from "./api/users.ts";
+import { startMaintenance } from "./commands/maintenance.ts";
+import { createSender } from "./commands/messages.ts";
+import { createPasswords } from "./commands/passwords.ts";
+import { createTokens } from "./commands/tokens.ts";
+import type { Config } from "./config.ts";
+import { Feed } from "./delivery/feed.ts";
+import { Hub } from "./delivery/hub.ts";
+import { limits } from "./limits.ts";
+import { createLine } from "./line.ts";
+
+/** A running server. */
+export interface Parley {
+  /** Where it listens, for example http://localhost:3000. */
+  url: string;
+  /** Stops accepting, answers what is in flight, sends streams away in batches; at most about nine seconds. */
+  close(): Promise<void>;
+}
+
+/** A database that is reachable and migrated, and the secret of access tokens: what Config may leave open. */
+export interface Ground {
+  databaseUrl: string;
+  listenDatabaseUrl: string;
+  jwtSecret: string;
+}
+
+/** Starts the parts in order; close() stops them in reverse. */
+export async function startParley(config: Config, ground: Ground, log: Logger): Promise<Parley> {
+  const pool = await openDatabase({
+    url: ground.databaseUrl,
+    ...(config.ssl && { ssl: config.ssl }),
+    maxConnections: config.poolSize,
+  });
+  const hub = new Hub();
+  const feed = new Feed({
+    pool,
+    listen: { url: ground.listenDatabaseUrl, ssl: config.ssl },
+    log,
+    onEvents: (events) => hub.dispatch(events),
+    onBreak: () => hub.closeAll("restarting"),
+  });
+  await feed.start();
+  hub.start();
+  const maintenance = startMaintenance(pool, config.retentionDays, log);
+  const watch = watchSessions(pool, hub, log);
+  const parts = await createParts(config, ground, log, pool, feed, hub);
+  const server = await listen(config, parts);
+  return {
+    url: `http://localhost:${portOf(server)}`,
+    close: async () => {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      server.closeIdleConnections();
+      await hub.drain("restarting", limits.drainMs);
+      await Promise.race([closed, wait(limits.closeGraceMs)]);
+      server.closeAllConnections();
+      clearInterval(watch);
+      maintenance.stop();
+      hub.stop();
+      feed.stop();
+      await Promise.race([pool.end(), wait(1_000)]);
+    },
+  };
+}
+
+async function createParts(
+  config: Config,
+  ground: Ground,
+  log: Logger,
+  pool: Pool,
+  feed: Feed,
+  hub: Hub,
+): Promise<Parts> {
+  const tokens = createTokens(ground.jwtSecret);
+  return {
+    config,
+    log,
+    pool,
+    accounts: { pool, passwords: await createPasswords(availableParallelism()), tokens },
+    authentication: createAuthentication(pool, tokens, config.allowedOrigins),
+    sender: createSender(pool),
+    feed,
+    hub,
+    joins: { pool, feed, hub, inTurn: createLine(limits.replaysAtOnce, Number.POSITIVE_INFINITY) },
+  };
+}
+
+async function listen(config: Config, parts: Parts): Promise<Server> {
+  const app = createApp(parts, [
+    ...authRoutes(parts),
+    ...userRoutes(parts),
+    ...discussionRoutes(parts),
+    ...memberRoutes(parts),
+    ...messageRoutes(parts),
+    ...operationRoutes(parts),
+    ...(await pageRoutes()),
+  ]);
+  const served = serve({
+    manual: true,
+    silent: true,
+    gracefulShutdown: false,
+    trustProxy: config.trustProxy,
+    port: config.port,
+    ...(config.host !== undefined && { hostname: config.host }),
+    // Above Heroku's router's 90 s, which would else reuse a connection that we are just closing.
+    node: { keepAliveTimeout: 95_000, headersTimeout: 20_000, requestTimeout: 60_000 },
+    fetch: (request) => app.fetch(request),
+  });
+  const server = served.node?.server as Server;
+  serveSockets(parts, server);
+  await served.serve();
+  return server;
+}
+
+/** Ends the streams of sessions that ran out while they were open; revoked ones end by the log. */
+function watchSessions(pool: Pool, hub: Hub, log: Logger): NodeJS.Timeout {
+  return setInterval(async () => {
+    const overdue = hub.overdueSessions(new Date());
+    if (overdue.length === 0) return;
+    try {
+      hub.closeSessions(new Set(await findEndedSessions(pool, overdue)), "session_expired");
+    } catch (error) {
+      log.warn({ err: error }, "cannot check sessions");
+    }
+  }, limits.sessionWatchMs).unref();
+}
+
+function portOf(server: Server): number {
+  const address = server.address();
+  return typeof address === "object" && address !== null ? address.port : 0;
+}
+
+function wait(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms).unref());
+}

@@ -30,7 +30,7 @@ const environment = z.object({
     .pipe(z.array(origin)),
   TRUST_PROXY: flag.default("off"),
   EVENT_RETENTION_DAYS: z.coerce.number().positive().max(3650).default(7),
-  LOG_LEVEL: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).default("info"),
+  LOG_LEVEL: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).optional(),
   RATE_LIMITS: flag.default("on"),
 });
 
@@ -87,7 +87,8 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     allowedOrigins: values.ALLOWED_ORIGINS,
     trustProxy: values.TRUST_PROXY === "on",
     retentionDays: values.EVENT_RETENTION_DAYS,
-    logLevel: values.LOG_LEVEL,
+    // On a laptop the address is all that is printed; a line per request is for those who collect them.
+    logLevel: values.LOG_LEVEL ?? (production ? "info" : "warn"),
     rateLimits: values.RATE_LIMITS === "on",
   });
 }

@@ -36,6 +36,12 @@ export const emailSchema = z.email().max(254);
 export const displayNameSchema = text(1, 64).refine((value) => value.trim() !== "", "must not be blank");
 
 export const idSchema = z.uuid();
+export const idsSchema = z.array(idSchema).max(limits.membersPerCall);
+/** A timestamp as Postgres prints it, in cursors of lists. */
+export const timestampSchema = z
+  .string()
+  .max(64)
+  .refine((value) => !Number.isNaN(Date.parse(value)));
 export const seqSchema = z.coerce.number().int().positive().max(Number.MAX_SAFE_INTEGER);
 export const limitSchema = z.coerce.number().int().min(1).max(limits.pageMost).default(limits.pageDefault);
 

@@ -5,9 +5,10 @@ import { serve } from "srvx/node";
 import { openDatabase, type Pool } from "../sql/database.ts";
 import { findEndedSessions } from "../sql/sessions.ts";
 import { createApp } from "./api/app.ts";
-import { authRoutes } from "./api/auth.ts";
+import { authRoutes, sessionRoutes } from "./api/auth.ts";
 import { createAuthentication } from "./api/authentication.ts";
-import { discussionRoutes, memberRoutes } from "./api/discussions.ts";
+import { discussionRoutes } from "./api/discussions.ts";
+import { memberRoutes, readRoutes } from "./api/members.ts";
 import { messageRoutes } from "./api/messages.ts";
 import { operationRoutes } from "./api/operations.ts";
 import { pageRoutes } from "./api/pages.ts";
@@ -102,9 +103,11 @@ async function createParts(
 async function listen(config: Config, parts: Parts): Promise<Server> {
   const app = createApp(parts, [
     ...authRoutes(parts),
+    ...sessionRoutes(parts),
     ...userRoutes(parts),
     ...discussionRoutes(parts),
     ...memberRoutes(parts),
+    ...readRoutes(parts),
     ...messageRoutes(parts),
     ...operationRoutes(parts),
     ...(await pageRoutes()),

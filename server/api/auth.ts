@@ -58,6 +58,11 @@ export function authRoutes(parts: Parts): Route[] {
         return json(200, tokenFields(tokens.accessToken, tokens.refreshToken));
       },
     }),
+  ];
+}
+
+export function sessionRoutes(parts: Parts): Route[] {
+  return [
     route({
       method: "POST",
       path: "/api/v1/auth/logout",

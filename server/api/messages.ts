@@ -8,6 +8,7 @@ import {
   limitSchema,
   pageCursorSchema,
   seqSchema,
+  timestampSchema,
 } from "../fields.ts";
 import type { Parts } from "./parts.ts";
 import { json, list, type Route, route } from "./route.ts";
@@ -31,15 +32,11 @@ const historyQuery = z
       error: "only one of before, after and around",
     },
   );
-const timestamp = z
-  .string()
-  .max(64)
-  .refine((value) => !Number.isNaN(Date.parse(value)));
 const messagesQuery = z.object({
   discussion_id: idSchema.optional(),
   sender_id: idSchema.optional(),
   limit: limitSchema,
-  cursor: pageCursorSchema(z.tuple([timestamp, idSchema, z.number().int()])),
+  cursor: pageCursorSchema(z.tuple([timestampSchema, idSchema, z.number().int()])),
 });
 
 export function messageRoutes(parts: Parts): Route[] {

@@ -1,0 +1,736 @@
+-- Made by `node scripts/dump-schema.ts` from migrations/ and sql/functions/. Not run by anything.
+
+CREATE TABLE discussions (
+  id uuid DEFAULT uuid7() NOT NULL,
+  kind text NOT NULL,
+  name text,
+  visibility text DEFAULT 'private'::text NOT NULL,
+  identity text,
+  created_by uuid,
+  created_at timestamp with time zone DEFAULT now() NOT NULL,
+  CONSTRAINT discussions_created_by_fkey FOREIGN KEY (created_by) REFERENCES users(id) ON DELETE SET NULL,
+  CONSTRAINT discussions_direct_plain CHECK (((kind = 'group'::text) OR ((name IS NULL) AND (visibility = 'private'::text)))),
+  CONSTRAINT discussions_identity_key UNIQUE (identity),
+  CONSTRAINT discussions_kind_known CHECK ((kind = ANY (ARRAY['direct'::text, 'group'::text]))),
+  CONSTRAINT discussions_name_length CHECK (((char_length(name) >= 1) AND (char_length(name) <= 100))),
+  CONSTRAINT discussions_pkey PRIMARY KEY (id),
+  CONSTRAINT discussions_visibility_known CHECK ((visibility = ANY (ARRAY['private'::text, 'public'::text])))
+);
+
+CREATE TABLE events (
+  position bigint NOT NULL,
+  discussion_id uuid,
+  user_id uuid,
+  type text NOT NULL,
+  data text NOT NULL,
+  at timestamp with time zone NOT NULL,
+  CONSTRAINT events_pkey PRIMARY KEY ("position")
+) WITH (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_insert_scale_factor=0.05);
+
+CREATE TABLE function_texts (
+  only_row boolean NOT NULL,
+  hash text NOT NULL,
+  CONSTRAINT function_texts_pkey PRIMARY KEY (only_row)
+);
+
+CREATE TABLE log_epoch (
+  only_row boolean DEFAULT true NOT NULL,
+  epoch text DEFAULT substr(md5((gen_random_uuid())::text), 1, 8) NOT NULL,
+  CONSTRAINT log_epoch_one_row CHECK (only_row),
+  CONSTRAINT log_epoch_pkey PRIMARY KEY (only_row)
+);
+
+CREATE TABLE members (
+  discussion_id uuid NOT NULL,
+  user_id uuid NOT NULL,
+  role text DEFAULT 'member'::text NOT NULL,
+  joined_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  last_read_seq bigint DEFAULT 0 NOT NULL,
+  muted_until timestamp with time zone,
+  CONSTRAINT members_discussion_id_fkey FOREIGN KEY (discussion_id) REFERENCES discussions(id) ON DELETE CASCADE,
+  CONSTRAINT members_pkey PRIMARY KEY (discussion_id, user_id),
+  CONSTRAINT members_role_known CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'member'::text]))),
+  CONSTRAINT members_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
+);
+
+CREATE TABLE messages (
+  discussion_id uuid NOT NULL,
+  seq bigint NOT NULL,
+  sender_id uuid NOT NULL,
+  content text NOT NULL,
+  client_id text,
+  reply_to_seq bigint,
+  mentions uuid[] DEFAULT '{}'::uuid[] NOT NULL,
+  created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  edited_at timestamp with time zone,
+  deleted_at timestamp with time zone,
+  CONSTRAINT messages_client_id_length CHECK (((char_length(client_id) >= 1) AND (char_length(client_id) <= 64))),
+  CONSTRAINT messages_content_length CHECK ((char_length(content) <= 16000)),
+  CONSTRAINT messages_discussion_id_fkey FOREIGN KEY (discussion_id) REFERENCES discussions(id) ON DELETE CASCADE,
+  CONSTRAINT messages_pkey PRIMARY KEY (discussion_id, seq),
+  CONSTRAINT messages_seq_positive CHECK ((seq > 0))
+) WITH (autovacuum_vacuum_insert_scale_factor=0.05);
+
+CREATE TABLE refresh_tokens (
+  token_hash bytea NOT NULL,
+  session_id uuid NOT NULL,
+  expires_at timestamp with time zone NOT NULL,
+  used_at timestamp with time zone,
+  CONSTRAINT refresh_tokens_pkey PRIMARY KEY (token_hash),
+  CONSTRAINT refresh_tokens_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions(id) ON DELETE CASCADE
+);
+
+CREATE TABLE sessions (
+  id uuid DEFAULT uuid7() NOT NULL,
+  user_id uuid NOT NULL,
+  cookie_hash bytea,
+  user_agent text DEFAULT ''::text NOT NULL,
+  created_at timestamp with time zone DEFAULT now() NOT NULL,
+  used_at timestamp with time zone DEFAULT now() NOT NULL,
+  expires_at timestamp with time zone NOT NULL,
+  revoked_at timestamp with time zone,
+  CONSTRAINT sessions_cookie_hash_key UNIQUE (cookie_hash),
+  CONSTRAINT sessions_pkey PRIMARY KEY (id),
+  CONSTRAINT sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
+);
+
+CREATE TABLE tickets (
+  ticket_hash bytea NOT NULL,
+  session_id uuid NOT NULL,
+  expires_at timestamp with time zone NOT NULL,
+  CONSTRAINT tickets_pkey PRIMARY KEY (ticket_hash),
+  CONSTRAINT tickets_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions(id) ON DELETE CASCADE
+);
+
+CREATE TABLE users (
+  id uuid DEFAULT uuid7() NOT NULL,
+  username text NOT NULL,
+  display_name text NOT NULL,
+  email text,
+  password_hash text NOT NULL,
+  status_text text DEFAULT ''::text NOT NULL,
+  created_at timestamp with time zone DEFAULT now() NOT NULL,
+  CONSTRAINT users_display_name_length CHECK (((char_length(display_name) >= 1) AND (char_length(display_name) <= 64))),
+  CONSTRAINT users_email_length CHECK ((char_length(email) <= 254)),
+  CONSTRAINT users_pkey PRIMARY KEY (id),
+  CONSTRAINT users_status_text_length CHECK ((char_length(status_text) <= 140)),
+  CONSTRAINT users_username_form CHECK ((username ~ '^[a-z0-9_.-]{3,32}$'::text))
+);
+
+CREATE INDEX discussions_public_idx ON public.discussions USING btree (id) WHERE (visibility = 'public'::text);
+
+CREATE INDEX events_discussion_id_idx ON public.events USING btree (discussion_id, "position");
+
+CREATE INDEX events_user_id_idx ON public.events USING btree (user_id, "position") WHERE (user_id IS NOT NULL);
+
+CREATE INDEX members_user_id_idx ON public.members USING btree (user_id, discussion_id);
+
+CREATE UNIQUE INDEX messages_client_id_key ON public.messages USING btree (discussion_id, sender_id, client_id) WHERE (client_id IS NOT NULL);
+
+CREATE INDEX messages_sender_idx ON public.messages USING btree (sender_id, discussion_id, seq);
+
+CREATE INDEX refresh_tokens_session_id_idx ON public.refresh_tokens USING btree (session_id);
+
+CREATE INDEX sessions_expires_at_idx ON public.sessions USING btree (expires_at);
+
+CREATE INDEX sessions_user_id_idx ON public.sessions USING btree (user_id);
+
+CREATE INDEX tickets_session_id_idx ON public.tickets USING btree (session_id);
+
+CREATE UNIQUE INDEX users_email_key ON public.users USING btree (lower(email));
+
+CREATE UNIQUE INDEX users_username_key ON public.users USING btree (username text_pattern_ops);
+
+CREATE TYPE discussion_shape AS (
+  id uuid,
+  kind text,
+  name text,
+  title text,
+  visibility text,
+  created_by uuid,
+  created_at text,
+  member_count bigint,
+  members json,
+  last_seq bigint,
+  last_message json,
+  unread_count bigint,
+  my_role text,
+  muted_until text,
+  cursor text
+);
+
+CREATE TYPE event_discussion_shape AS (
+  id uuid,
+  kind text,
+  name text,
+  visibility text,
+  created_by uuid,
+  created_at text,
+  member_count bigint,
+  members json,
+  last_seq bigint
+);
+
+CREATE TYPE event_draft AS (
+  discussion_id uuid,
+  user_id uuid,
+  type text,
+  data text
+);
+
+CREATE TYPE me_shape AS (
+  id uuid,
+  username text,
+  display_name text,
+  avatar_url text,
+  status_text text,
+  created_at text,
+  email text
+);
+
+CREATE TYPE member_shape AS (
+  user_id uuid,
+  role text,
+  joined_at text,
+  last_read_seq bigint
+);
+
+CREATE TYPE message_shape AS (
+  discussion_id uuid,
+  seq bigint,
+  sender_id uuid,
+  content text,
+  client_id text,
+  reply_to_seq bigint,
+  mentions uuid[],
+  attachments json,
+  reactions json,
+  created_at text,
+  edited_at text,
+  deleted_at text
+);
+
+CREATE TYPE user_shape AS (
+  id uuid,
+  username text,
+  display_name text,
+  avatar_url text,
+  status_text text,
+  created_at text
+);
+
+CREATE OR REPLACE FUNCTION public.announce_chunk(newest bigint, lines text[], first integer, last integer, inlined boolean)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  SELECT pg_notify('events', (newest + first) || ' ' || (newest + last)
+    || CASE WHEN inlined THEN E'\n' || array_to_string(lines[first : last], E'\n') ELSE '' END)
+$function$;
+
+CREATE OR REPLACE FUNCTION public.announce_events(newest bigint, lines text[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  max_bytes CONSTANT int := 7900 - 42; -- two bigints and their separators
+  max_notifications CONSTANT int := 16;
+  chunk_from int := 1;
+  chunk_bytes int := 0;
+  line_bytes int;
+  sent int := 0;
+BEGIN
+  FOR i IN 1 .. cardinality(lines) LOOP
+    line_bytes := octet_length(lines[i]) + 1;
+    IF chunk_bytes > 0 AND chunk_bytes + line_bytes > max_bytes THEN
+      EXIT WHEN sent = max_notifications - 1;
+      PERFORM announce_chunk(newest, lines, chunk_from, i - 1, chunk_bytes <= max_bytes);
+      sent := sent + 1;
+      chunk_from := i;
+      chunk_bytes := 0;
+    END IF;
+    chunk_bytes := chunk_bytes + line_bytes;
+  END LOOP;
+  PERFORM announce_chunk(newest, lines, chunk_from, cardinality(lines),
+    chunk_bytes <= max_bytes AND sent < max_notifications - 1);
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.append_events(drafts event_draft[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  newest bigint;
+  lines text[];
+BEGIN
+  IF coalesce(cardinality(drafts), 0) = 0 THEN
+    RETURN;
+  END IF;
+  PERFORM pg_advisory_xact_lock(log_lock_key());
+  SELECT coalesce(max(position), 0) INTO newest FROM events;
+  WITH appended AS (
+    INSERT INTO events (position, discussion_id, user_id, type, data, at)
+    SELECT newest + d.ordinality, d.discussion_id, d.user_id, d.type, d.data, clock_timestamp()
+    FROM unnest(drafts) WITH ORDINALITY AS d
+    RETURNING *
+  )
+  SELECT array_agg(event_line(a.position, a.discussion_id, a.user_id, a.type, a.at, a.data) ORDER BY a.position)
+  INTO lines FROM appended AS a;
+  PERFORM announce_events(newest, lines);
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.discussion_identity(kind text, name text, member_ids uuid[])
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  SELECT CASE WHEN cardinality(member_ids) <= 101 THEN kind || ':' || encode(sha256(convert_to(
+    (SELECT string_agg(id::text, ',' ORDER BY id) FROM (SELECT DISTINCT unnest(member_ids) AS id) AS ids)
+      || E'\n' || coalesce(name, ''), 'UTF8')), 'hex') END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.discussion_json(d discussions, reader uuid)
+ RETURNS json
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT row_to_json(ROW(
+    d.id, d.kind, d.name, discussion_title(d, reader), d.visibility, d.created_by, wire_time(d.created_at),
+    (SELECT count(*) FROM members AS m WHERE m.discussion_id = d.id),
+    first_members_json(d.id), last_seq(d.id),
+    CASE WHEN me.user_id IS NOT NULL THEN (
+      SELECT message_json(m) FROM messages AS m WHERE m.discussion_id = d.id ORDER BY m.seq DESC LIMIT 1) END,
+    CASE WHEN me.user_id IS NULL THEN 0 ELSE unread_count(me) END,
+    me.role, wire_time(me.muted_until), log_cursor()
+  )::discussion_shape)
+  FROM (SELECT) AS one LEFT JOIN members AS me ON me.discussion_id = d.id AND me.user_id = reader
+$function$;
+
+CREATE OR REPLACE FUNCTION public.discussion_title(d discussions, reader uuid)
+ RETURNS text
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT coalesce(
+    d.name,
+    (SELECT string_agg(u.display_name, ', ' ORDER BY o.joined_at, o.user_id)
+      FROM (
+        SELECT m.user_id, m.joined_at FROM members AS m
+        WHERE m.discussion_id = d.id AND m.user_id <> reader ORDER BY m.joined_at, m.user_id LIMIT 20
+      ) AS o JOIN users AS u ON u.id = o.user_id),
+    (SELECT u.display_name || ' (you)' FROM users AS u WHERE u.id = reader),
+    '')
+$function$;
+
+CREATE OR REPLACE FUNCTION public.discussions_updated()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  PERFORM append_events((
+    SELECT array_agg(
+      ROW(n.id, NULL, 'discussion.updated',
+        '{"discussion":' || event_discussion_json(ROW(n.*)::discussions)::text || '}')::event_draft
+      ORDER BY n.id)
+    FROM new_rows AS n JOIN old_rows AS o USING (id)
+    WHERE (n.name, n.visibility) IS DISTINCT FROM (o.name, o.visibility)
+  ));
+  RETURN NULL;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.effective_last_read_seq(m members)
+ RETURNS bigint
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT greatest(m.last_read_seq, (
+    SELECT max(own.seq) FROM messages AS own
+    WHERE own.discussion_id = m.discussion_id AND own.sender_id = m.user_id
+  ))
+$function$;
+
+CREATE OR REPLACE FUNCTION public.event_discussion_json(d discussions)
+ RETURNS json
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT row_to_json(ROW(
+    d.id, d.kind, d.name, d.visibility, d.created_by, wire_time(d.created_at),
+    (SELECT count(*) FROM members AS m WHERE m.discussion_id = d.id),
+    first_members_json(d.id), last_seq(d.id)
+  )::event_discussion_shape)
+$function$;
+
+CREATE OR REPLACE FUNCTION public.event_line(of_position bigint, discussion_id uuid, user_id uuid, type text, at timestamp with time zone, data text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+  SELECT concat_ws(E'\t', of_position, coalesce(discussion_id::text, ''), coalesce(user_id::text, ''), type,
+    wire_time(at), data)
+$function$;
+
+CREATE OR REPLACE FUNCTION public.first_members_json(of_discussion uuid)
+ RETURNS json
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT coalesce(json_agg(member_json(first_members::members)), '[]'::json)
+  FROM (
+    SELECT * FROM members AS m WHERE m.discussion_id = of_discussion ORDER BY m.joined_at, m.user_id LIMIT 100
+  ) AS first_members
+$function$;
+
+CREATE OR REPLACE FUNCTION public.is_large(of_discussion uuid)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+  SELECT count(*) > 50 FROM (
+    SELECT FROM members AS m WHERE m.discussion_id = of_discussion LIMIT 51
+  ) AS some_members
+$function$;
+
+CREATE OR REPLACE FUNCTION public.last_seq(of_discussion uuid)
+ RETURNS bigint
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT coalesce(max(m.seq), 0) FROM messages AS m WHERE m.discussion_id = of_discussion
+$function$;
+
+CREATE OR REPLACE FUNCTION public.log_cursor()
+ RETURNS text
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT epoch || '.' || coalesce((SELECT max(position) FROM events), 0) FROM log_epoch
+$function$;
+
+CREATE OR REPLACE FUNCTION public.log_lock_key()
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$ SELECT 5521862 $function$;
+
+CREATE OR REPLACE FUNCTION public.me_json(u users)
+ RETURNS json
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT row_to_json(ROW(
+    u.id, u.username, u.display_name, '/api/v1/users/' || u.id || '/avatar', u.status_text,
+    wire_time(u.created_at), u.email
+  )::me_shape)
+$function$;
+
+CREATE OR REPLACE FUNCTION public.member_json(m members)
+ RETURNS json
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT row_to_json(ROW(m.user_id, m.role, wire_time(m.joined_at), effective_last_read_seq(m))::member_shape)
+$function$;
+
+CREATE OR REPLACE FUNCTION public.members_deleted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  drafts event_draft[];
+BEGIN
+  UPDATE events AS e SET type = 'event.erased', data = '{}'
+  FROM (SELECT DISTINCT o.discussion_id FROM old_rows AS o) AS gone
+  WHERE e.discussion_id = gone.discussion_id AND e.user_id IS NULL AND e.type <> 'event.erased'
+    AND NOT EXISTS (SELECT FROM discussions AS d WHERE d.id = gone.discussion_id);
+  SELECT array_agg(
+    ROW(o.discussion_id, o.user_id,
+      CASE WHEN d.id IS NULL THEN 'discussion.deleted' ELSE 'member.removed' END,
+      CASE WHEN d.id IS NULL THEN '{}' ELSE '{"user_id":"' || o.user_id || '"}' END)::event_draft
+    ORDER BY o.discussion_id, o.user_id)
+  INTO drafts
+  FROM old_rows AS o LEFT JOIN discussions AS d ON d.id = o.discussion_id;
+  PERFORM append_events(drafts);
+  RETURN NULL;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.members_inserted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  PERFORM append_events((
+    WITH begun AS (
+      SELECT DISTINCT n.discussion_id FROM new_rows AS n
+      WHERE NOT EXISTS (
+        SELECT FROM members AS m WHERE m.discussion_id = n.discussion_id
+          AND NOT EXISTS (SELECT FROM new_rows AS o WHERE (o.discussion_id, o.user_id) = (m.discussion_id, m.user_id))
+      )
+    ), drafts AS (
+      SELECT 1 AS step, n.discussion_id, n.user_id, n.joined_at,
+        CASE WHEN b.discussion_id IS NULL THEN 'member.added' ELSE 'member.enrolled' END AS type,
+        CASE WHEN b.discussion_id IS NULL
+          THEN '{"member":' || member_json(ROW(n.*)::members)::text || '}' ELSE '{}' END AS data
+      FROM new_rows AS n LEFT JOIN begun AS b USING (discussion_id)
+      UNION ALL
+      SELECT 2, d.id, NULL, NULL, 'discussion.created',
+        '{"discussion":' || event_discussion_json(d)::text || '}'
+      FROM begun AS b JOIN discussions AS d ON d.id = b.discussion_id
+    )
+    SELECT array_agg(ROW(discussion_id, user_id, type, data)::event_draft
+      ORDER BY discussion_id, step, joined_at, user_id)
+    FROM drafts
+  ));
+  RETURN NULL;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.members_updated()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  PERFORM append_events((
+    WITH changed AS (
+      SELECT n AS member, n.discussion_id, n.user_id, n.role <> o.role AS role_changed,
+        n.last_read_seq <> o.last_read_seq AS read_changed
+      FROM new_rows AS n JOIN old_rows AS o USING (discussion_id, user_id)
+    ), drafts AS (
+      SELECT c.discussion_id, c.user_id, 'member.updated' AS type,
+        '{"member":' || member_json(m)::text || '}' AS data
+      FROM changed AS c JOIN members AS m USING (discussion_id, user_id) WHERE c.role_changed
+      UNION ALL
+      SELECT c.discussion_id, CASE WHEN is_large(c.discussion_id) THEN c.user_id END, 'read.updated',
+        '{"user_id":"' || c.user_id || '","last_read_seq":' || effective_last_read_seq(m) || '}'
+      FROM changed AS c JOIN members AS m USING (discussion_id, user_id) WHERE c.read_changed
+    )
+    SELECT array_agg(ROW(discussion_id, user_id, type, data)::event_draft ORDER BY discussion_id, type, user_id)
+    FROM drafts
+  ));
+  RETURN NULL;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.message_json(m messages)
+ RETURNS json
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT row_to_json(ROW(
+    m.discussion_id, m.seq, m.sender_id, m.content, m.client_id, m.reply_to_seq, m.mentions,
+    '[]'::json, '[]'::json, wire_time(m.created_at), wire_time(m.edited_at), wire_time(m.deleted_at)
+  )::message_shape)
+$function$;
+
+CREATE OR REPLACE FUNCTION public.messages_inserted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  PERFORM append_events((
+    SELECT array_agg(
+      ROW(n.discussion_id, NULL, 'message.new',
+        '{"message":' || message_json(ROW(n.*)::messages)::text || '}')::event_draft
+      ORDER BY n.discussion_id, n.seq)
+    FROM new_rows AS n
+  ));
+  RETURN NULL;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.messages_take_seq()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  PERFORM 1 FROM discussions AS d WHERE d.id = NEW.discussion_id FOR NO KEY UPDATE;
+  NEW.seq := last_seq(NEW.discussion_id) + 1;
+  RETURN NEW;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.open_discussion(of_kind text, with_name text, with_visibility text, creator_id uuid, other_ids uuid[])
+ RETURNS TABLE(id uuid, created boolean)
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  member_ids uuid[] := array(SELECT DISTINCT unnest(creator_id || other_ids));
+  its_identity text := discussion_identity(of_kind, with_name, member_ids);
+  its_id uuid;
+BEGIN
+  FOR attempt IN 1 .. 3 LOOP
+    INSERT INTO discussions (kind, name, visibility, identity, created_by)
+    VALUES (of_kind, with_name, with_visibility, its_identity, creator_id)
+    ON CONFLICT (identity) DO NOTHING RETURNING discussions.id INTO its_id;
+    IF its_id IS NOT NULL THEN
+      INSERT INTO members (discussion_id, user_id, role)
+      SELECT its_id, m, CASE WHEN m = creator_id AND of_kind = 'group' THEN 'owner' ELSE 'member' END
+      FROM unnest(member_ids) AS m ORDER BY m <> creator_id, m;
+      RETURN QUERY SELECT its_id, true;
+      RETURN;
+    END IF;
+    RETURN QUERY SELECT d.id, false FROM discussions AS d WHERE d.identity = its_identity;
+    IF FOUND THEN
+      RETURN;
+    END IF;
+    -- It was deleted, or became another group, between the two statements: again.
+  END LOOP;
+  RAISE EXCEPTION 'the discussion changed too often' USING ERRCODE = 'serialization_failure';
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.send_messages(session_ids uuid[], sender_ids uuid[], discussion_ids uuid[], contents text[], client_ids text[], reply_to_seqs bigint[])
+ RETURNS TABLE(code text, message text)
+ LANGUAGE plpgsql
+AS $function$
+#variable_conflict use_column
+BEGIN
+  PERFORM 1 FROM discussions AS d WHERE d.id = ANY (discussion_ids) ORDER BY d.id FOR NO KEY UPDATE;
+  RETURN QUERY
+  WITH sends AS (
+    SELECT * FROM unnest(session_ids, sender_ids, discussion_ids, contents, client_ids, reply_to_seqs)
+      WITH ORDINALITY AS s (session_id, sender_id, discussion_id, content, client_id, reply_to_seq, ordinal)
+  ), judged AS (
+    SELECT s.*, stored.seq AS stored_seq, CASE
+      WHEN se.id IS NULL THEN 'session_revoked'
+      WHEN me.user_id IS NULL AND d.visibility = 'public' THEN 'not_a_member'
+      WHEN me.user_id IS NULL THEN 'discussion_not_found'
+      WHEN (stored.content, stored.reply_to_seq) IS NOT DISTINCT FROM (s.content, s.reply_to_seq) THEN 'stored'
+      WHEN stored.seq IS NOT NULL THEN 'client_id_reused'
+      WHEN s.reply_to_seq IS NOT NULL AND replied.seq IS NULL THEN 'reply_not_found'
+      ELSE 'created'
+    END AS code
+    FROM sends AS s
+    LEFT JOIN sessions AS se ON se.id = s.session_id AND se.user_id = s.sender_id
+      AND se.revoked_at IS NULL AND se.expires_at > now()
+    LEFT JOIN discussions AS d ON d.id = s.discussion_id
+    LEFT JOIN members AS me ON me.discussion_id = s.discussion_id AND me.user_id = s.sender_id
+    LEFT JOIN messages AS stored ON stored.discussion_id = s.discussion_id AND stored.sender_id = s.sender_id
+      AND stored.client_id = s.client_id
+    LEFT JOIN messages AS replied ON replied.discussion_id = s.discussion_id AND replied.seq = s.reply_to_seq
+  ), numbered AS (
+    SELECT j.*, last_seq(j.discussion_id)
+      + row_number() OVER (PARTITION BY j.discussion_id ORDER BY j.ordinal) AS seq
+    FROM judged AS j WHERE j.code = 'created'
+  ), inserted AS (
+    INSERT INTO messages (discussion_id, seq, sender_id, content, client_id, reply_to_seq)
+    SELECT discussion_id, seq, sender_id, content, client_id, reply_to_seq FROM numbered
+    RETURNING messages
+  )
+  SELECT j.code, CASE j.code
+    WHEN 'created' THEN message_json((i.messages))::text
+    WHEN 'stored' THEN (
+      SELECT message_json(m)::text FROM messages AS m
+      WHERE m.discussion_id = j.discussion_id AND m.seq = j.stored_seq)
+  END
+  FROM judged AS j
+  LEFT JOIN numbered AS n ON n.ordinal = j.ordinal
+  LEFT JOIN inserted AS i ON (i.messages).discussion_id = n.discussion_id AND (i.messages).seq = n.seq
+  ORDER BY j.ordinal;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.sessions_updated()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  PERFORM append_events((
+    SELECT array_agg(ROW(NULL, n.user_id, 'session.revoked', '{"session_id":"' || n.id || '"}')::event_draft
+      ORDER BY n.id)
+    FROM new_rows AS n JOIN old_rows AS o USING (id)
+    WHERE n.revoked_at IS NOT NULL AND o.revoked_at IS NULL
+  ));
+  RETURN NULL;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.set_group_identity(of_discussion uuid, with_name text, added uuid[], removed uuid[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  member_ids uuid[] := array(
+    SELECT m.user_id FROM members AS m WHERE m.discussion_id = of_discussion AND m.user_id <> ALL (removed)
+    UNION SELECT unnest(added)
+    LIMIT 102
+  );
+BEGIN
+  UPDATE discussions SET identity = discussion_identity('group', with_name, member_ids) WHERE id = of_discussion;
+EXCEPTION WHEN unique_violation THEN
+  UPDATE discussions SET identity = NULL WHERE id = of_discussion;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.standing(of_discussion uuid, reader uuid)
+ RETURNS text
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT coalesce(
+    (SELECT m.role FROM members AS m WHERE m.discussion_id = of_discussion AND m.user_id = reader),
+    (SELECT 'visitor' FROM discussions AS d WHERE d.id = of_discussion AND d.visibility = 'public'))
+$function$;
+
+CREATE OR REPLACE FUNCTION public.unread_count(m members)
+ RETURNS bigint
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT count(*) FROM (
+    SELECT FROM messages AS x
+    WHERE x.discussion_id = m.discussion_id AND x.seq > effective_last_read_seq(m)
+      AND x.sender_id <> m.user_id AND x.deleted_at IS NULL
+    LIMIT 1000
+  ) AS unread
+$function$;
+
+CREATE OR REPLACE FUNCTION public.user_json(u users)
+ RETURNS json
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT row_to_json(ROW(
+    u.id, u.username, u.display_name, '/api/v1/users/' || u.id || '/avatar', u.status_text,
+    wire_time(u.created_at)
+  )::user_shape)
+$function$;
+
+CREATE OR REPLACE FUNCTION public.uuid7()
+ RETURNS uuid
+ LANGUAGE sql
+ PARALLEL SAFE
+AS $function$
+  SELECT encode(
+    set_byte(
+      substring(int8send(floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3)
+        || substring(random_bits FROM 7),
+      6, 112 | (get_byte(random_bits, 6) & 15)
+    ), 'hex')::uuid
+  FROM (SELECT uuid_send(gen_random_uuid()) AS random_bits) AS source
+$function$;
+
+CREATE OR REPLACE FUNCTION public.wire_time(moment timestamp with time zone)
+ RETURNS text
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+$function$;
+
+CREATE TRIGGER discussions_updated AFTER UPDATE ON public.discussions REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION discussions_updated();
+
+CREATE TRIGGER members_deleted AFTER DELETE ON public.members REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION members_deleted();
+
+CREATE TRIGGER members_inserted AFTER INSERT ON public.members REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION members_inserted();
+
+CREATE TRIGGER members_updated AFTER UPDATE ON public.members REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION members_updated();
+
+CREATE TRIGGER messages_inserted AFTER INSERT ON public.messages REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION messages_inserted();
+
+CREATE TRIGGER messages_take_seq BEFORE INSERT ON public.messages FOR EACH ROW WHEN ((new.seq IS NULL)) EXECUTE FUNCTION messages_take_seq();
+
+CREATE TRIGGER sessions_updated AFTER UPDATE ON public.sessions REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION sessions_updated();

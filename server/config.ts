@@ -8,7 +8,7 @@ const origin = z
     error: "must be an origin such as https://chat.example",
   });
 
-const environment = z.object({
+const settings = z.object({
   NODE_ENV: z.string().default("development"),
   PORT: port.default(3000),
   HOST: z.string().optional(),
@@ -33,6 +33,9 @@ const environment = z.object({
   LOG_LEVEL: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).optional(),
   RATE_LIMITS: flag.default("on"),
 });
+
+/** The variables of the environment that mean something here. */
+export const settingNames: readonly string[] = Object.keys(settings.shape);
 
 /** Everything that can be set from outside; frozen. Absent `databaseUrl` means the embedded Postgres. */
 export interface Config {
@@ -59,7 +62,7 @@ export class ConfigError extends Error {}
 
 /** Reads the settings. Throws ConfigError. */
 export function readConfig(env: NodeJS.ProcessEnv): Config {
-  const result = environment.safeParse(withoutEmpty(env));
+  const result = settings.safeParse(withoutEmpty(env));
   if (!result.success) {
     const issue = result.error.issues[0];
     throw new ConfigError(`${String(issue?.path[0] ?? "environment")}: ${issue?.message}`);

@@ -46,6 +46,7 @@ export const limits = {
 
   /** The feed looks at the log's end this often; twice this is the longest that a lost NOTIFY goes unseen. */
   watchdogMs: 2_000,
+  listenerConnectMs: 5_000,
   listenerRetryMs: 500,
   listenerRetryMostMs: 5_000,
   maintenanceMs: 60_000,

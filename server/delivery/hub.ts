@@ -15,6 +15,7 @@ export class Hub {
   #byDiscussion = new Map<string, Set<Stream>>();
   #byUser = new Map<string, Set<Stream>>();
   #heartbeat: NodeJS.Timeout | undefined;
+  #draining: Closing | undefined;
 
   get size(): number {
     return this.#streams.size;
@@ -31,6 +32,7 @@ export class Hub {
   /** Counts a stream in, from its opening on; it hears nothing before attach(). */
   add(stream: Stream): void {
     this.#streams.add(stream);
+    if (this.#draining) stream.close(this.#draining);
   }
 
   /** From now on the stream is shown every event; it has seen all before. Call it in the turn of that check. */
@@ -66,6 +68,7 @@ export class Hub {
 
   /** Ends all streams in small batches over some time, in random order: their clients do not come back at once. */
   async drain(closing: Closing, overMs: number): Promise<void> {
+    this.#draining = closing;
     const streams = [...this.#streams].sort(() => Math.random() - 0.5);
     const stepMs = 50;
     const perStep = Math.ceil(streams.length / (overMs / stepMs));

@@ -3,6 +3,8 @@ import pgListen from "pg-listen";
 import type { Logger } from "pino";
 import { limits } from "../limits.ts";
 
+const channel = "events";
+
 export interface ListenerOptions {
   url: string;
   ssl: { rejectUnauthorized: boolean } | undefined;
@@ -26,70 +28,66 @@ export function startListener(options: ListenerOptions): Listener {
   let stopped = false;
   // pg-listen's close() waits for the server's goodbye, which a dead connection never brings: keep the socket.
   let socket: Socket | undefined;
-  const openSocket = () => {
+  const subscriber = pgListen.default(
+    {
+      connectionString: options.url,
+      ...(options.ssl && { ssl: options.ssl }),
+      connectionTimeoutMillis: limits.listenerConnectMs,
+      stream: openSocket as never,
+    },
+    {
+      parse: (payload: string) => payload,
+      paranoidChecking: false,
+      // Its default gives up for ever after three seconds.
+      retryTimeout: 0,
+      retryInterval,
+    },
+  );
+  subscriber.notifications.on(channel, options.onPayload);
+  subscriber.events.on("reconnect", () => {
+    connected = false;
+  });
+  subscriber.events.on("connected", () => void listen());
+  subscriber.events.on("error", (error) => {
+    connected = false;
+    if (!stopped) options.log.warn({ err: error }, "listener error");
+  });
+  // After a failure pg-listen tries again by itself, and says "connected" when it has succeeded.
+  subscriber.connect().catch((error) => {
+    if (!stopped) options.log.warn({ err: error }, "listener cannot connect");
+  });
+
+  function openSocket(): Socket {
     socket = new Socket();
     return socket;
-  };
+  }
 
-  const connect = async (attempt: number): Promise<void> => {
-    const subscriber = pgListen.default(
-      {
-        connectionString: options.url,
-        ...(options.ssl && { ssl: options.ssl }),
-        stream: openSocket as never,
-      },
-      {
-        parse: (payload: string) => payload,
-        paranoidChecking: false,
-        // Its default gives up for ever after three seconds.
-        retryTimeout: 0,
-        // Called between attempts; throwing is the only way to end pg-listen's loop.
-        retryInterval: (failed: number) => {
-          if (stopped) throw new Error("the listener was stopped");
-          return delayMs(failed);
-        },
-      },
-    );
-    subscriber.notifications.on("events", options.onPayload);
-    subscriber.events.on("reconnect", () => {
-      connected = false;
-    });
-    subscriber.events.on("connected", () => {
-      // The first "connected" comes before LISTEN, later ones after it.
-      if (!subscriber.getSubscribedChannels().includes("events") || stopped) return;
-      connected = true;
-      options.onConnected();
-    });
-    subscriber.events.on("error", (error) => {
-      connected = false;
-      if (!stopped) options.log.warn({ err: error }, "listener error");
-    });
+  /** Called between attempts; throwing is the only way to end pg-listen's loop. */
+  function retryInterval(failed: number): number {
+    if (stopped) throw new Error("the listener was stopped");
+    return delayMs(failed);
+  }
+
+  /** The first "connected" comes before LISTEN; later ones after it, which listenTo() then knows. */
+  async function listen(): Promise<void> {
     try {
-      await subscriber.connect();
-      await subscriber.listenTo("events");
-      if (stopped) return void subscriber.close().catch(() => {});
+      await subscriber.listenTo(channel);
+      if (stopped) return stop();
       connected = true;
       options.onConnected();
     } catch (error) {
-      socket?.destroy();
-      if (stopped) return;
-      options.log.warn({ err: error }, "listener cannot connect");
-      setTimeout(() => void connect(attempt + 1), delayMs(attempt));
+      if (!stopped) options.log.warn({ err: error }, "listener cannot listen");
     }
-    close = () => void subscriber.close().catch(() => {});
-  };
+  }
 
-  let close = () => {};
-  void connect(0);
-  return {
-    isConnected: () => connected,
-    stop: () => {
-      stopped = true;
-      connected = false;
-      close();
-      socket?.destroy();
-    },
-  };
+  function stop(): void {
+    stopped = true;
+    connected = false;
+    subscriber.close().catch(() => {});
+    socket?.destroy();
+  }
+
+  return { isConnected: () => connected, stop };
 }
 
 /** Doubles with each failed attempt, with jitter, so that instances do not come back in step. */

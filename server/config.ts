@@ -3,7 +3,7 @@ import { z } from "zod";
 const flag = z.enum(["on", "off"]);
 const port = z.coerce.number().int().min(0).max(65_535);
 const origin = z
-  .url({ protocol: /^https?$/ })
+  .url({ protocol: /^https?$/, abort: true })
   .refine((text) => new URL(text).origin === text.replace(/\/$/, ""), {
     error: "must be an origin such as https://chat.example",
   });

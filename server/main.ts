@@ -1,4 +1,5 @@
 import { pino } from "pino";
+import { isUnavailable } from "./commands/unavailable.ts";
 import { ConfigError, readConfig } from "./config.ts";
 import { prepareGround } from "./ground.ts";
 import { limits } from "./limits.ts";
@@ -29,6 +30,9 @@ async function main(): Promise<void> {
 
 main().catch((error) => {
   // What the person who starts it can mend is one line; everything else is shown whole.
-  console.error(error instanceof ConfigError ? error.message : error);
+  if (error instanceof ConfigError) console.error(error.message);
+  else if (isUnavailable(error)) {
+    console.error(`DATABASE_URL: Postgres cannot be reached: ${error.message || error.code}`);
+  } else console.error(error);
   process.exit(1);
 });

@@ -40,7 +40,10 @@ export interface FieldError {
   message: string;
 }
 
-/** A refusal that its caller is told of. Everything else that is thrown is our mistake and shown as a bare 500. */
+/**
+ * A refusal that its caller is told of. Everything else that is thrown is our mistake and shown as a bare
+ * 500.
+ */
 export class Failure extends Error {
   readonly code: ErrorCode;
   readonly fields: FieldError[] | undefined;

@@ -1,7 +1,10 @@
 import { z } from "zod";
 import { limits } from "./limits.ts";
 
-/** Fields that several routes and frames share. Lengths are counted in Unicode code points, as Postgres counts. */
+/**
+ * Fields that several routes and frames share. Lengths are counted in Unicode code points, as Postgres
+ * counts.
+ */
 
 /** Text that Postgres can store and give back unchanged: no NUL, no half of a surrogate pair. */
 export function text(min: number, max: number) {

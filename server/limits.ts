@@ -1,4 +1,7 @@
-/** Every bound of the server, with its reason. Sizes in bytes, times in milliseconds unless the name says else. */
+/**
+ * Every bound of the server, with its reason. Sizes in bytes, times in milliseconds unless the name says
+ * else.
+ */
 export const limits = {
   /** A JSON body: 16,000 characters of content, each at worst a six-byte \uXXXX pair, and the rest. */
   bodyBytes: 256 * 1024,

@@ -1,7 +1,9 @@
 import { Failure } from "./errors.ts";
 import { limits } from "./limits.ts";
 
-/** Runs at most `most` tasks at once and lets at most `waiting` more wait; the next is refused as overloaded. */
+/**
+ * Runs at most `most` tasks at once and lets at most `waiting` more wait; the next is refused as overloaded.
+ */
 export function createLine(most: number, waiting: number) {
   const line: (() => void)[] = [];
   let running = 0;

@@ -29,7 +29,9 @@ import { createLine } from "./line.ts";
 export interface Parley {
   /** Where it listens, for example http://localhost:3000. */
   url: string;
-  /** Stops accepting, answers what is in flight, sends streams away in batches; at most about nine seconds. */
+  /**
+   * Stops accepting, answers what is in flight, sends streams away in batches; at most about nine seconds.
+   */
   close(): Promise<void>;
 }
 

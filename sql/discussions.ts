@@ -2,7 +2,9 @@ import { z } from "zod";
 import { type Database, sql } from "./database.ts";
 import { type Page, pageOf, pageRow } from "./page.ts";
 
-/** Creates a discussion with its first members, or finds the same one; see open_discussion() in sql/functions. */
+/**
+ * Creates a discussion with its first members, or finds the same one; see open_discussion() in sql/functions.
+ */
 export async function openDiscussion(
   db: Database,
   discussion: {
@@ -80,7 +82,8 @@ export async function listPublicDiscussions(
       ) AS public
       WHERE sort_name LIKE ${`%${query}%`}
         AND (${filter.after?.[0] ?? null}::text IS NULL
-          OR (sort_name, id) > (${filter.after?.[0] ?? null}::text COLLATE "C", ${filter.after?.[1] ?? null}::uuid))
+          OR (sort_name, id)
+            > (${filter.after?.[0] ?? null}::text COLLATE "C", ${filter.after?.[1] ?? null}::uuid))
       ORDER BY sort_name, id LIMIT ${filter.limit + 1}
     )
     SELECT log_cursor() AS cursor, count(*) > ${filter.limit} AS has_more,
@@ -131,11 +134,16 @@ export async function updateDiscussion(
   discussion: { name: string | null; visibility: "private" | "public" },
 ): Promise<void> {
   await db.query(sql.unsafe`
-    UPDATE discussions SET name = ${discussion.name}, visibility = ${discussion.visibility} WHERE id = ${id}::uuid
+    UPDATE discussions SET name = ${discussion.name}, visibility = ${discussion.visibility}
+    WHERE id = ${id}::uuid
   `);
 }
 
-/** Removes a discussion with its members and messages; triggers tell the members and empty its events. */
+/**
+ * Removes a discussion with its members and messages; triggers tell the members and empty its events. The
+ * messages go first, as the members' going takes the log's lock, for which everybody's sends would wait.
+ */
 export async function deleteDiscussion(db: Database, id: string): Promise<void> {
+  await db.query(sql.unsafe`DELETE FROM messages WHERE discussion_id = ${id}::uuid`);
   await db.query(sql.unsafe`DELETE FROM discussions WHERE id = ${id}::uuid`);
 }

@@ -1,8 +1,8 @@
 import pg from "pg";
 
 /**
- * The schema as text, from the catalogs: tables, indexes, types, functions and triggers, sorted by name. Not by
- * pg_dump, whose output differs between versions, and which the embedded Postgres does not bring.
+ * The schema as text, from the catalogs: tables, indexes, types, functions and triggers, sorted by name. Not
+ * by pg_dump, whose output differs between versions, and which the embedded Postgres does not bring.
  */
 export async function dumpSchema(url: string): Promise<string> {
   const client = new pg.Client({ connectionString: url });
@@ -45,12 +45,14 @@ const indexes = `
   SELECT pg_get_indexdef(i.indexrelid) || ';' AS text
   FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_class AS t ON t.oid = i.indrelid
   WHERE c.relnamespace = 'public'::regnamespace AND t.relname <> 'migrations'
-    AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u'))
+    AND NOT EXISTS (
+      SELECT FROM pg_constraint AS k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u'))
   ORDER BY c.relname`;
 
 const types = `
   SELECT format(E'CREATE TYPE %s AS (\\n%s\\n);', t.typname,
-    string_agg(format('  %s %s', a.attname, format_type(a.atttypid, a.atttypmod)), E',\\n' ORDER BY a.attnum)) AS text
+    string_agg(format('  %s %s', a.attname, format_type(a.atttypid, a.atttypmod)), E',\\n'
+      ORDER BY a.attnum)) AS text
   FROM pg_type AS t JOIN pg_class AS c ON c.oid = t.typrelid AND c.relkind = 'c'
   JOIN pg_attribute AS a ON a.attrelid = c.oid AND NOT a.attisdropped
   WHERE t.typnamespace = 'public'::regnamespace

@@ -39,7 +39,8 @@ export async function readLogEnd(db: Database) {
 /** Events after a position, in order. */
 export async function readEvents(db: Database, after: number, limit: number): Promise<readonly LogEvent[]> {
   return db.any(sql.type(eventRow)`
-    SELECT ${eventColumns} FROM events AS e WHERE e.position > ${after}::bigint ORDER BY e.position LIMIT ${limit}
+    SELECT ${eventColumns} FROM events AS e WHERE e.position > ${after}::bigint
+    ORDER BY e.position LIMIT ${limit}
   `);
 }
 
@@ -107,7 +108,8 @@ export async function readOpening(
       END AS reset_reason
       FROM ends
     ), began AS (
-      SELECT *, CASE WHEN reset_reason IS NULL THEN coalesce(${since}::bigint, newest) ELSE newest END AS start
+      SELECT *,
+        CASE WHEN reset_reason IS NULL THEN coalesce(${since}::bigint, newest) ELSE newest END AS start
       FROM judged
     ), changed AS (
       SELECT DISTINCT ON (e.discussion_id) e.discussion_id, e.type
@@ -118,13 +120,15 @@ export async function readOpening(
     ), mine AS (
       SELECT m.discussion_id FROM members AS m WHERE m.user_id = ${stream.user_id}::uuid
         AND NOT EXISTS (
-          SELECT FROM changed AS c WHERE c.discussion_id = m.discussion_id AND c.type IN ('member.enrolled', 'member.added'))
+          SELECT FROM changed AS c
+          WHERE c.discussion_id = m.discussion_id AND c.type IN ('member.enrolled', 'member.added'))
       UNION
       SELECT c.discussion_id FROM changed AS c WHERE c.type IN ('member.removed', 'discussion.deleted')
     )
     SELECT epoch, newest, start, reset_reason,
       EXISTS (
-        SELECT FROM sessions AS s WHERE s.id = ${stream.session_id}::uuid AND s.user_id = ${stream.user_id}::uuid
+        SELECT FROM sessions AS s
+        WHERE s.id = ${stream.session_id}::uuid AND s.user_id = ${stream.user_id}::uuid
           AND s.revoked_at IS NULL AND s.expires_at > now()) AS session_live,
       standing(${stream.discussion_id}::uuid, ${stream.user_id}::uuid) AS standing,
       array(
@@ -135,7 +139,9 @@ export async function readOpening(
   `);
 }
 
-/** Removes events older than `days`, at most `limit`; the newest row stays, as the next position follows it. */
+/**
+ * Removes events older than `days`, at most `limit`; the newest row stays, as the next position follows it.
+ */
 export async function pruneEvents(db: Database, days: number, limit: number): Promise<number> {
   const result = await db.query(sql.unsafe`
     DELETE FROM events WHERE position IN (

@@ -4,7 +4,9 @@ import { type Page, pageOf, pageRow } from "./page.ts";
 
 export type Role = "owner" | "admin" | "member";
 
-/** What a user is to a discussion: its role, "visitor" to a public group, or null: there is nothing to see. */
+/**
+ * What a user is to a discussion: its role, "visitor" to a public group, or null: there is nothing to see.
+ */
 export type Standing = Role | "visitor";
 
 export const standingRow = z.object({ standing: z.enum(["owner", "admin", "member", "visitor"]).nullable() });
@@ -45,7 +47,8 @@ export async function updateRole(
   role: Role,
 ): Promise<void> {
   await db.query(sql.unsafe`
-    UPDATE members SET role = ${role} WHERE discussion_id = ${discussionId}::uuid AND user_id = ${userId}::uuid
+    UPDATE members SET role = ${role}
+    WHERE discussion_id = ${discussionId}::uuid AND user_id = ${userId}::uuid
   `);
 }
 
@@ -85,7 +88,8 @@ export async function listMembers(
       ORDER BY m.joined_at, m.user_id LIMIT ${filter.limit + 1}
     )
     SELECT log_cursor() AS cursor, count(*) > ${filter.limit} AS has_more,
-      coalesce(string_agg(member_json(m)::text, ',' ORDER BY place) FILTER (WHERE place <= ${filter.limit}), '') AS items,
+      coalesce(string_agg(member_json(m)::text, ',' ORDER BY place)
+        FILTER (WHERE place <= ${filter.limit}), '') AS items,
       json_build_array(
         max(p.joined_at::text) FILTER (WHERE place = ${filter.limit}),
         max(p.user_id::text) FILTER (WHERE place = ${filter.limit})) AS last_key

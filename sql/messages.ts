@@ -60,7 +60,9 @@ export async function sendMessages(db: Database, sends: readonly Send[]): Promis
   `);
 }
 
-/** Which part of a history: at most `older` messages below seq `before`, at most `newer` above seq `after`. */
+/**
+ * Which part of a history: at most `older` messages below seq `before`, at most `newer` above seq `after`.
+ */
 export interface HistoryWindow {
   before: number;
   older: number;
@@ -85,10 +87,12 @@ export async function readHistory(
 ) {
   return db.one(sql.type(historyRow)`
     WITH page AS (
-      (SELECT * FROM messages AS m WHERE m.discussion_id = ${discussionId}::uuid AND m.seq < ${window.before}::bigint
+      (SELECT * FROM messages AS m
+        WHERE m.discussion_id = ${discussionId}::uuid AND m.seq < ${window.before}::bigint
         ORDER BY m.seq DESC LIMIT ${window.older})
       UNION ALL
-      (SELECT * FROM messages AS m WHERE m.discussion_id = ${discussionId}::uuid AND m.seq > ${window.after}::bigint
+      (SELECT * FROM messages AS m
+        WHERE m.discussion_id = ${discussionId}::uuid AND m.seq > ${window.after}::bigint
         ORDER BY m.seq LIMIT ${window.newer})
     )
     SELECT standing(${discussionId}::uuid, ${readerId}::uuid) AS standing, log_cursor() AS cursor,
@@ -122,11 +126,13 @@ export async function listMessages(
         ORDER BY m.seq DESC LIMIT ${filter.limit + 1}
       ) AS x
       WHERE me.user_id = ${filter.reader_id}::uuid
-        AND (${filter.discussion_id ?? null}::uuid IS NULL OR me.discussion_id = ${filter.discussion_id ?? null}::uuid)
+        AND (${filter.discussion_id ?? null}::uuid IS NULL
+          OR me.discussion_id = ${filter.discussion_id ?? null}::uuid)
       ORDER BY x.created_at DESC, x.discussion_id DESC, x.seq DESC LIMIT ${filter.limit + 1}
     )
     SELECT log_cursor() AS cursor, count(*) > ${filter.limit} AS has_more,
-      coalesce(string_agg(message_json(m)::text, ',' ORDER BY place) FILTER (WHERE place <= ${filter.limit}), '') AS items,
+      coalesce(string_agg(message_json(m)::text, ',' ORDER BY place)
+        FILTER (WHERE place <= ${filter.limit}), '') AS items,
       json_build_array(
         max(p.created_at::text) FILTER (WHERE place = ${filter.limit}),
         max(p.discussion_id::text) FILTER (WHERE place = ${filter.limit}),

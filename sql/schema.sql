@@ -274,8 +274,9 @@ BEGIN
     FROM unnest(drafts) WITH ORDINALITY AS d
     RETURNING *
   )
-  SELECT array_agg(event_line(a.position, a.discussion_id, a.user_id, a.type, a.at, a.data) ORDER BY a.position)
-  INTO lines FROM appended AS a;
+  SELECT array_agg(
+    event_line(a.position, a.discussion_id, a.user_id, a.type, a.at, a.data) ORDER BY a.position
+  ) INTO lines FROM appended AS a;
   PERFORM announce_events(newest, lines);
 END
 $function$;
@@ -467,7 +468,8 @@ BEGIN
       SELECT DISTINCT n.discussion_id FROM new_rows AS n
       WHERE NOT EXISTS (
         SELECT FROM members AS m WHERE m.discussion_id = n.discussion_id
-          AND NOT EXISTS (SELECT FROM new_rows AS o WHERE (o.discussion_id, o.user_id) = (m.discussion_id, m.user_id))
+          AND NOT EXISTS (
+            SELECT FROM new_rows AS o WHERE (o.discussion_id, o.user_id) = (m.discussion_id, m.user_id))
       )
     ), drafts AS (
       SELECT 1 AS step, n.discussion_id, n.user_id, n.joined_at,
@@ -507,7 +509,8 @@ BEGIN
         '{"user_id":"' || c.user_id || '","last_read_seq":' || effective_last_read_seq(m) || '}'
       FROM changed AS c JOIN members AS m USING (discussion_id, user_id) WHERE c.read_changed
     )
-    SELECT array_agg(ROW(discussion_id, user_id, type, data)::event_draft ORDER BY discussion_id, type, user_id)
+    SELECT array_agg(ROW(discussion_id, user_id, type, data)::event_draft
+      ORDER BY discussion_id, type, user_id)
     FROM drafts
   ));
   RETURN NULL;
@@ -531,11 +534,14 @@ CREATE OR REPLACE FUNCTION public.messages_inserted()
 AS $function$
 BEGIN
   PERFORM append_events((
-    SELECT array_agg(
-      ROW(n.discussion_id, NULL, 'message.new',
-        '{"message":' || message_json(ROW(n.*)::messages)::text || '}')::event_draft
-      ORDER BY n.discussion_id, n.seq)
-    FROM new_rows AS n
+    SELECT array_agg(ROW(discussion_id, NULL, 'message.new', data)::event_draft ORDER BY place)
+    FROM (
+      -- In the order of insertion, which is that of the senders' frames; created_at would follow the clock,
+      -- and clocks are set back.
+      SELECT n.discussion_id, row_number() OVER () AS place,
+        '{"message":' || message_json(ROW(n.*)::messages)::text || '}' AS data
+      FROM new_rows AS n
+    ) AS drafts
   ));
   RETURN NULL;
 END
@@ -598,7 +604,8 @@ BEGIN
       WHEN se.id IS NULL THEN 'session_revoked'
       WHEN me.user_id IS NULL AND d.visibility = 'public' THEN 'not_a_member'
       WHEN me.user_id IS NULL THEN 'discussion_not_found'
-      WHEN (stored.content, stored.reply_to_seq) IS NOT DISTINCT FROM (s.content, s.reply_to_seq) THEN 'stored'
+      WHEN (stored.content, stored.reply_to_seq) IS NOT DISTINCT FROM (s.content, s.reply_to_seq)
+        THEN 'stored'
       WHEN stored.seq IS NOT NULL THEN 'client_id_reused'
       WHEN s.reply_to_seq IS NOT NULL AND replied.seq IS NULL THEN 'reply_not_found'
       ELSE 'created'
@@ -617,7 +624,7 @@ BEGIN
     FROM judged AS j WHERE j.code = 'created'
   ), inserted AS (
     INSERT INTO messages (discussion_id, seq, sender_id, content, client_id, reply_to_seq)
-    SELECT discussion_id, seq, sender_id, content, client_id, reply_to_seq FROM numbered
+    SELECT discussion_id, seq, sender_id, content, client_id, reply_to_seq FROM numbered ORDER BY ordinal
     RETURNING messages
   )
   SELECT j.code, CASE j.code
@@ -659,7 +666,8 @@ DECLARE
     LIMIT 102
   );
 BEGIN
-  UPDATE discussions SET identity = discussion_identity('group', with_name, member_ids) WHERE id = of_discussion;
+  UPDATE discussions SET identity = discussion_identity('group', with_name, member_ids)
+  WHERE id = of_discussion;
 EXCEPTION WHEN unique_violation THEN
   UPDATE discussions SET identity = NULL WHERE id = of_discussion;
 END

@@ -123,7 +123,8 @@ export async function revokeOtherSessions(db: Database, keptId: string, userId: 
 /** A user's live sessions, the last used first, as JSON texts joined by commas. */
 export async function listSessions(db: Database, userId: string, currentId: string): Promise<string> {
   return db.oneFirst(sql.type(z.object({ items: z.string() }))`
-    SELECT coalesce(string_agg(row_to_json(shape)::text, ',' ORDER BY shape.used_at DESC, shape.id DESC), '') AS items
+    SELECT coalesce(
+      string_agg(row_to_json(shape)::text, ',' ORDER BY shape.used_at DESC, shape.id DESC), '') AS items
     FROM (
       SELECT id, user_agent, wire_time(created_at) AS created_at, wire_time(used_at) AS used_at,
         wire_time(expires_at) AS expires_at, id = ${currentId}::uuid AS current
@@ -145,7 +146,8 @@ export async function insertTicket(
       )
     )
     INSERT INTO tickets (ticket_hash, session_id, expires_at)
-    VALUES (${binary(ticket.ticket_hash)}, ${ticket.session_id}::uuid, now() + ${ticket.seconds} * interval '1 second')
+    VALUES (${binary(ticket.ticket_hash)}, ${ticket.session_id}::uuid,
+      now() + ${ticket.seconds} * interval '1 second')
   `);
 }
 
@@ -155,7 +157,8 @@ export async function takeTicket(db: Database, ticketHash: Buffer): Promise<Sess
     WITH taken AS (
       DELETE FROM tickets WHERE ticket_hash = ${binary(ticketHash)} RETURNING session_id, expires_at
     )
-    SELECT s.id AS session_id, s.user_id, s.expires_at FROM taken JOIN sessions AS s ON s.id = taken.session_id
+    SELECT s.id AS session_id, s.user_id, s.expires_at
+    FROM taken JOIN sessions AS s ON s.id = taken.session_id
     WHERE taken.expires_at > now() AND s.revoked_at IS NULL AND s.expires_at > now()
   `);
 }

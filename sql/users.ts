@@ -43,7 +43,9 @@ export async function findMe(db: Database, id: string): Promise<string> {
   return db.oneFirst(sql.type(jsonRow)`SELECT me_json(u) AS json FROM users AS u WHERE id = ${id}::uuid`);
 }
 
-/** Changes what is not undefined; an e-mail address of null removes it. Violates users_email_key when taken. */
+/**
+ * Changes what is not undefined; an e-mail address of null removes it. Violates users_email_key when taken.
+ */
 export async function updateUser(
   db: Database,
   id: string,
@@ -80,9 +82,10 @@ export async function listUsers(
       ORDER BY u.username USING ~<~ LIMIT ${filter.limit + 1}
     )
     SELECT log_cursor() AS cursor, count(*) > ${filter.limit} AS has_more,
-      coalesce(string_agg(user_json(users)::text, ',' ORDER BY place) FILTER (WHERE place <= ${filter.limit}), '') AS items,
-      json_build_array(max(username) FILTER (WHERE place = ${filter.limit})) AS last_key
-    FROM page JOIN users USING (id)
+      coalesce(string_agg(user_json(users)::text, ',' ORDER BY place)
+        FILTER (WHERE place <= ${filter.limit}), '') AS items,
+      json_build_array(max(p.username) FILTER (WHERE place = ${filter.limit})) AS last_key
+    FROM page AS p JOIN users USING (id)
   `);
   return pageOf(row);
 }

@@ -6,7 +6,9 @@ import { readRequestId } from "./request-id.ts";
 import type { Caller, Route } from "./route.ts";
 import { serveEvents } from "./streams.ts";
 
-/** Puts the routes together: request ids, CORS, authentication, problem bodies and one log line per request. */
+/**
+ * Puts the routes together: request ids, CORS, authentication, problem bodies and one log line per request.
+ */
 export function createApp(parts: Parts, routes: readonly Route[]): H3 {
   const app = new H3({
     silent: true,

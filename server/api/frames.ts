@@ -12,9 +12,9 @@ export interface FrameParts {
 }
 
 /**
- * Carries out what a client sends on its socket. Frames are carried out, and answered, in order: sends go into
- * the group commit's line as they come, which keeps their order; any other frame waits for all before it.
- * The handler never throws: crossws would end the process.
+ * Carries out what a client sends on its socket. Frames are carried out, and answered, in order: sends go
+ * into the group commit's line as they come, which keeps their order; any other frame waits for all before
+ * it. The handler never throws: crossws would end the process.
  */
 export function createFrameHandler(parts: FrameParts, stream: Stream): (data: unknown) => void {
   let waiting = 0;

@@ -111,5 +111,6 @@ function historyJson(page: Awaited<ReturnType<typeof readHistory>>, query: Histo
   const last = page.last_item_seq ?? first - 1;
   const hasBefore = empty ? page.last_seq > 0 && first > 1 : first > 1;
   const hasAfter = last < page.last_seq;
-  return `{"items":[${page.items}],"has_before":${hasBefore},"has_after":${hasAfter},"cursor":"${page.cursor}"}`;
+  const rest = JSON.stringify({ has_before: hasBefore, has_after: hasAfter, cursor: page.cursor });
+  return `{"items":[${page.items}],${rest.slice(1)}`;
 }

@@ -76,7 +76,9 @@ export function beginStream(parts: Parts, { session, opening, discussionId }: Op
   return stream;
 }
 
-/** Answers `GET …/events`; resolves when the stream has ended. Throws as openStream() while nothing is sent. */
+/**
+ * Answers `GET …/events`; resolves when the stream has ended. Throws as openStream() while nothing is sent.
+ */
 export async function serveEvents(
   parts: Parts,
   event: H3Event,

@@ -48,7 +48,10 @@ export async function register(
   });
 }
 
-/** Throws invalid_credentials, for an unknown user as for a wrong password and after the same work; overloaded. */
+/**
+ * Throws invalid_credentials, for an unknown user as for a wrong password and after the same work;
+ * overloaded.
+ */
 export async function login(
   parts: AccountParts,
   credentials: { username: string; password: string },
@@ -102,7 +105,9 @@ export interface MeChanges {
   current_password?: string | undefined;
 }
 
-/** Changes one's own account; a new password ends the other sessions. Throws invalid_credentials, email_taken. */
+/**
+ * Changes one's own account; a new password ends the other sessions. Throws invalid_credentials, email_taken.
+ */
 export async function updateMe(
   parts: AccountParts,
   session: { user_id: string; session_id: string },

@@ -32,7 +32,10 @@ export async function createGroup(
   );
 }
 
-/** Changes a group's name or visibility. Throws discussion_not_found, not_a_member, forbidden, direct_discussion. */
+/**
+ * Changes a group's name or visibility. Throws discussion_not_found, not_a_member, forbidden,
+ * direct_discussion.
+ */
 export async function changeDiscussion(
   pool: Pool,
   userId: string,
@@ -53,7 +56,10 @@ export async function changeDiscussion(
   });
 }
 
-/** Deletes a group with all its messages. Throws discussion_not_found, not_a_member, forbidden, direct_discussion. */
+/**
+ * Deletes a group with all its messages. Throws discussion_not_found, not_a_member, forbidden,
+ * direct_discussion.
+ */
 export async function removeDiscussion(pool: Pool, userId: string, id: string): Promise<void> {
   await inTransaction(pool, async (transaction) => {
     const discussion = await lockDiscussion(transaction, id, userId);
@@ -66,7 +72,10 @@ export async function removeDiscussion(pool: Pool, userId: string, id: string): 
 
 type Locked = Awaited<ReturnType<typeof lockDiscussion>>;
 
-/** The role in a locked discussion. Throws discussion_not_found where there is nothing to see, else not_a_member. */
+/**
+ * The role in a locked discussion. Throws discussion_not_found where there is nothing to see, else
+ * not_a_member.
+ */
 export function requireMember(discussion: Locked): "owner" | "admin" | "member" {
   if (discussion?.my_role) return discussion.my_role;
   return fail(discussion?.visibility === "public" ? "not_a_member" : "discussion_not_found");

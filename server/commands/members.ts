@@ -23,7 +23,10 @@ export async function joinDiscussion(pool: Pool, userId: string, id: string): Pr
   });
 }
 
-/** Adds people to a group; every member may. Throws discussion_not_found, not_a_member, direct_discussion, user_not_found. */
+/**
+ * Adds people to a group; every member may. Throws discussion_not_found, not_a_member, direct_discussion,
+ * user_not_found.
+ */
 export async function addMembers(
   pool: Pool,
   userId: string,

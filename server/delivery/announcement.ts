@@ -7,7 +7,9 @@ export interface Announcement {
   events: LogEvent[] | null;
 }
 
-/** Reads a payload as announce_events() writes it: "from to", then a line of tab-separated fields per event. */
+/**
+ * Reads a payload as announce_events() writes it: "from to", then a line of tab-separated fields per event.
+ */
 export function parseAnnouncement(payload: string): Announcement {
   const lines = payload.split("\n");
   const [from = "", to = ""] = (lines[0] ?? "").split(" ");

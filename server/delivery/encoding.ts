@@ -36,8 +36,8 @@ export class EncodedEvent {
   /** The members of `data` follow the envelope's; it is JSON already and is not parsed. */
   #json(): string {
     const { type, discussion_id, at, data } = this.event;
-    const rest = data === "{}" ? "}" : `,${data.slice(1)}`;
-    return `{"type":"${type}","cursor":"${this.#cursor()}","discussion_id":"${discussion_id}","at":"${at}"${rest}`;
+    const head = `{"type":"${type}","cursor":"${this.#cursor()}","discussion_id":"${discussion_id}","at":"${at}"`;
+    return data === "{}" ? `${head}}` : `${head},${data.slice(1)}`;
   }
 }
 

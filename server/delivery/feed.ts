@@ -20,7 +20,8 @@ export interface FeedOptions {
 
 /**
  * Follows the log: one per process. NOTIFY wakes it and usually brings the events along; whatever does not
- * follow on its position it reads from the table, so a lost, merged or late NOTIFY costs time, never an event.
+ * follow on its position it reads from the table, so a lost, merged or late NOTIFY costs time, never an
+ * event.
  */
 export class Feed {
   #options: FeedOptions;
@@ -52,7 +53,9 @@ export class Feed {
     return `${this.#epoch}.${this.#position}`;
   }
 
-  /** Whether the listener is connected and, when last looked at, the log held nothing that was not seen here. */
+  /**
+   * Whether the listener is connected and, when last looked at, the log held nothing that was not seen here.
+   */
   isCaughtUp(): boolean {
     return this.#healthy && (this.#listener?.isConnected() ?? false);
   }
@@ -90,7 +93,9 @@ export class Feed {
     });
   }
 
-  /** Anybody who may connect can NOTIFY anything; what is not an announcement is a reason to look, no more. */
+  /**
+   * Anybody who may connect can NOTIFY anything; what is not an announcement is a reason to look, no more.
+   */
   #hear(payload: string): void {
     let announcement: Announcement;
     try {

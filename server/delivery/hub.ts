@@ -35,7 +35,9 @@ export class Hub {
     if (this.#draining) stream.close(this.#draining);
   }
 
-  /** From now on the stream is shown every event; it has seen all before. Call it in the turn of that check. */
+  /**
+   * From now on the stream is shown every event; it has seen all before. Call it in the turn of that check.
+   */
   attach(stream: Stream): void {
     insert(this.#byUser, stream.owner.userId, stream);
     for (const discussionId of stream.discussions) insert(this.#byDiscussion, discussionId, stream);
@@ -66,7 +68,10 @@ export class Hub {
     for (const stream of this.#streams) stream.close(closing);
   }
 
-  /** Ends all streams in small batches over some time, in random order: their clients do not come back at once. */
+  /**
+   * Ends all streams in small batches over some time, in random order: their clients do not come back at
+   * once.
+   */
   async drain(closing: Closing, overMs: number): Promise<void> {
     this.#draining = closing;
     const streams = [...this.#streams].sort(() => Math.random() - 0.5);

@@ -26,7 +26,8 @@ export interface Listener {
 export function startListener(options: ListenerOptions): Listener {
   let connected = false;
   let stopped = false;
-  // pg-listen's close() waits for the server's goodbye, which a dead connection never brings: keep the socket.
+  // pg-listen's close() waits for the server's goodbye, which a dead connection never brings: keep the
+  // socket.
   let socket: Socket | undefined;
   const subscriber = pgListen.default(
     {

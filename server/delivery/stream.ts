@@ -70,7 +70,9 @@ export class Stream {
     return this.owner.discussionId === null || this.owner.discussionId === discussionId;
   }
 
-  /** Shows the stream an event of the log; positions rise. What is not for its client only moves the position. */
+  /**
+   * Shows the stream an event of the log; positions rise. What is not for its client only moves the position.
+   */
   offer(encoded: EncodedEvent): void {
     const { position, discussion_id, user_id, type } = encoded.event;
     if (position <= this.#position || this.#closed) return;

@@ -28,8 +28,9 @@ BEGIN
     FROM unnest(drafts) WITH ORDINALITY AS d
     RETURNING *
   )
-  SELECT array_agg(event_line(a.position, a.discussion_id, a.user_id, a.type, a.at, a.data) ORDER BY a.position)
-  INTO lines FROM appended AS a;
+  SELECT array_agg(
+    event_line(a.position, a.discussion_id, a.user_id, a.type, a.at, a.data) ORDER BY a.position
+  ) INTO lines FROM appended AS a;
   PERFORM announce_events(newest, lines);
 END
 $$;
@@ -43,7 +44,7 @@ CREATE OR REPLACE FUNCTION event_line(
     wire_time(at), data)
 $$;
 
--- Sends the lines of positions newest + 1 … as NOTIFYs "from to", then a line per event. A payload must stay
+-- Sends the lines of positions newest + 1 … as NOTIFYs "from to", then a line per event. A payload must be
 -- below 8,000 bytes; an event larger than that, and all after the 16th NOTIFY of a call, are announced by
 -- their range alone, which the listener reads from the table.
 CREATE OR REPLACE FUNCTION announce_events(newest bigint, lines text[]) RETURNS void LANGUAGE plpgsql AS $$

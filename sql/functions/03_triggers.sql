@@ -7,11 +7,14 @@
 CREATE OR REPLACE FUNCTION messages_inserted() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM append_events((
-    SELECT array_agg(
-      ROW(n.discussion_id, NULL, 'message.new',
-        '{"message":' || message_json(ROW(n.*)::messages)::text || '}')::event_draft
-      ORDER BY n.discussion_id, n.seq)
-    FROM new_rows AS n
+    SELECT array_agg(ROW(discussion_id, NULL, 'message.new', data)::event_draft ORDER BY place)
+    FROM (
+      -- In the order of insertion, which is that of the senders' frames; created_at would follow the clock,
+      -- and clocks are set back.
+      SELECT n.discussion_id, row_number() OVER () AS place,
+        '{"message":' || message_json(ROW(n.*)::messages)::text || '}' AS data
+      FROM new_rows AS n
+    ) AS drafts
   ));
   RETURN NULL;
 END
@@ -39,7 +42,8 @@ BEGIN
       SELECT DISTINCT n.discussion_id FROM new_rows AS n
       WHERE NOT EXISTS (
         SELECT FROM members AS m WHERE m.discussion_id = n.discussion_id
-          AND NOT EXISTS (SELECT FROM new_rows AS o WHERE (o.discussion_id, o.user_id) = (m.discussion_id, m.user_id))
+          AND NOT EXISTS (
+            SELECT FROM new_rows AS o WHERE (o.discussion_id, o.user_id) = (m.discussion_id, m.user_id))
       )
     ), drafts AS (
       SELECT 1 AS step, n.discussion_id, n.user_id, n.joined_at,
@@ -102,14 +106,16 @@ BEGIN
         '{"user_id":"' || c.user_id || '","last_read_seq":' || effective_last_read_seq(m) || '}'
       FROM changed AS c JOIN members AS m USING (discussion_id, user_id) WHERE c.read_changed
     )
-    SELECT array_agg(ROW(discussion_id, user_id, type, data)::event_draft ORDER BY discussion_id, type, user_id)
+    SELECT array_agg(ROW(discussion_id, user_id, type, data)::event_draft
+      ORDER BY discussion_id, type, user_id)
     FROM drafts
   ));
   RETURN NULL;
 END
 $$;
 CREATE OR REPLACE TRIGGER members_updated AFTER UPDATE ON members
-  REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION members_updated();
+  REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+  FOR EACH STATEMENT EXECUTE FUNCTION members_updated();
 
 -- Read marks in discussions of more than 50 members go to their reader alone: told to all, they would cost
 -- members × members deliveries for each message.

@@ -1,6 +1,7 @@
 -- Stores a batch of messages: the one way in for REST and sockets (group commit). One row comes back per
 -- send, in order; `code` is 'created', 'stored' (the same client_id again), or why that send was refused.
--- Refusals leave the others alone. No two sends of a batch may have the same sender, discussion and client_id.
+-- Refusals leave the others alone. No two sends of a batch may have the same sender, discussion and
+-- client_id.
 --
 -- The discussions are locked in the order of their ids by a statement of its own: the next one then sees all
 -- that committed before the locks were granted, so seq = last + 1 has neither holes nor collisions.
@@ -21,7 +22,8 @@ BEGIN
       WHEN se.id IS NULL THEN 'session_revoked'
       WHEN me.user_id IS NULL AND d.visibility = 'public' THEN 'not_a_member'
       WHEN me.user_id IS NULL THEN 'discussion_not_found'
-      WHEN (stored.content, stored.reply_to_seq) IS NOT DISTINCT FROM (s.content, s.reply_to_seq) THEN 'stored'
+      WHEN (stored.content, stored.reply_to_seq) IS NOT DISTINCT FROM (s.content, s.reply_to_seq)
+        THEN 'stored'
       WHEN stored.seq IS NOT NULL THEN 'client_id_reused'
       WHEN s.reply_to_seq IS NOT NULL AND replied.seq IS NULL THEN 'reply_not_found'
       ELSE 'created'
@@ -40,7 +42,7 @@ BEGIN
     FROM judged AS j WHERE j.code = 'created'
   ), inserted AS (
     INSERT INTO messages (discussion_id, seq, sender_id, content, client_id, reply_to_seq)
-    SELECT discussion_id, seq, sender_id, content, client_id, reply_to_seq FROM numbered
+    SELECT discussion_id, seq, sender_id, content, client_id, reply_to_seq FROM numbered ORDER BY ordinal
     RETURNING messages
   )
   SELECT j.code, CASE j.code

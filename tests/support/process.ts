@@ -1,0 +1,139 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { createTestDatabase } from "./database.ts";
+import { testSecret } from "./server.ts";
+
+const root = join(import.meta.dirname, "../..");
+const startLimitMs = 30_000;
+
+/** The program as a child of its own: for what ends, or must not end, a process, and for what it costs. */
+export interface Program {
+  url: string;
+  databaseUrl: string;
+  child: ChildProcess;
+  /** Its log and complaints so far. */
+  stderr(): string;
+  kill(signal: NodeJS.Signals): void;
+  /** The exit code, or the name of the signal that ended it. */
+  exited: Promise<number | string>;
+  isRunning(): boolean;
+  /** Resident memory in bytes; Linux only, 0 elsewhere. */
+  residentBytes(): Promise<number>;
+}
+
+/** How a program ended, and all that it said. */
+export interface Ended {
+  code: number | string;
+  stdout: string;
+  stderr: string;
+}
+
+/**
+ * Runs a test against server/main.ts as `npm start` runs it, once it listens, and ends it however the test
+ * ends. Without DATABASE_URL in `env` it gets a fresh database.
+ */
+export async function withProgram(
+  env: NodeJS.ProcessEnv,
+  act: (program: Program) => Promise<void>,
+): Promise<void> {
+  const database = env.DATABASE_URL ? undefined : await createTestDatabase();
+  const databaseUrl = env.DATABASE_URL ?? database?.url ?? "";
+  try {
+    const ours = { PORT: "0", JWT_SECRET: testSecret, LOG_LEVEL: "warn", RATE_LIMITS: "off" };
+    const started = start("server/main.ts", { ...ours, ...env, DATABASE_URL: databaseUrl });
+    try {
+      await act({ ...started, databaseUrl, url: await readUrl(started) });
+    } finally {
+      await end(started);
+    }
+  } finally {
+    await database?.drop();
+  }
+}
+
+/** Runs a script that should end by itself, with nothing in its environment but `env`. */
+export async function runScript(script: string, env: NodeJS.ProcessEnv, limitMs = 20_000): Promise<Ended> {
+  const started = start(script, env);
+  const timer = setTimeout(() => started.kill("SIGKILL"), limitMs);
+  try {
+    const code = await started.exited;
+    return { code, stdout: started.stdout(), stderr: started.stderr() };
+  } finally {
+    clearTimeout(timer);
+    await end(started);
+  }
+}
+
+/** The resident memory of a process once it has stopped falling, at most `ms` later. */
+export async function settledBytes(program: Program, ms = 3_000): Promise<number> {
+  let lowest = await program.residentBytes();
+  const deadline = Date.now() + ms;
+  while (Date.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, 250));
+    lowest = Math.min(lowest, await program.residentBytes());
+  }
+  return lowest;
+}
+
+type Started = Omit<Program, "url" | "databaseUrl"> & { stdout(): string };
+
+/** The child sees none of our own environment but what a program needs to be found and run. */
+function start(script: string, env: NodeJS.ProcessEnv): Started {
+  const { PATH, HOME, TMPDIR } = process.env;
+  const child = spawn(process.execPath, [join(root, script)], {
+    cwd: root,
+    env: { ...(PATH && { PATH }), ...(HOME && { HOME }), ...(TMPDIR && { TMPDIR }), NO_COLOR: "1", ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const killWithUs = () => child.kill("SIGKILL");
+  process.once("exit", killWithUs);
+  const exited = new Promise<number | string>((resolve) => {
+    // "close", not "exit": only then all of its output has been read.
+    child.once("close", (code, signal) => {
+      process.off("exit", killWithUs);
+      resolve(code ?? signal ?? "unknown");
+    });
+  });
+  return {
+    child,
+    stdout: collect(child.stdout),
+    stderr: collect(child.stderr),
+    kill: (signal) => void child.kill(signal),
+    exited,
+    isRunning: () => child.exitCode === null && child.signalCode === null,
+    residentBytes: () => residentBytes(child.pid),
+  };
+}
+
+function collect(stream: NodeJS.ReadableStream | null): () => string {
+  let text = "";
+  stream?.setEncoding("utf8");
+  stream?.on("data", (more) => {
+    text += more;
+  });
+  return () => text;
+}
+
+async function readUrl(started: Started): Promise<string> {
+  const signal = AbortSignal.timeout(startLimitMs);
+  for (;;) {
+    const match = /^Parley listens on (http:\/\/localhost:\d+)\n/.exec(started.stdout());
+    if (match?.[1]) return match[1];
+    if (!started.isRunning()) throw new Error(`the program did not start:\n${started.stderr()}`);
+    const more = started.child.stdout ? once(started.child.stdout, "data", { signal }) : Promise.reject();
+    more.catch(() => {}); // Lost to the exit.
+    await Promise.race([more, started.exited]);
+  }
+}
+
+async function end(started: Started): Promise<void> {
+  if (started.isRunning()) started.kill("SIGKILL");
+  await started.exited;
+}
+
+async function residentBytes(pid: number | undefined): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, "utf8").catch(() => "");
+  return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * 1024;
+}

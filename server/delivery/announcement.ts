@@ -9,22 +9,25 @@ export interface Announcement {
 
 /**
  * Reads a payload as announce_events() writes it: "from to", then a line of tab-separated fields per event.
+ * Throws on anything else: whoever may connect to the database can NOTIFY.
  */
 export function parseAnnouncement(payload: string): Announcement {
   const lines = payload.split("\n");
-  const [from = "", to = ""] = (lines[0] ?? "").split(" ");
+  const [, from, to] = /^([0-9]{1,15}) ([0-9]{1,15})$/.exec(lines[0] ?? "") ?? [];
   const announcement = { from: Number(from), to: Number(to), events: null };
-  if (!Number.isSafeInteger(announcement.from) || !Number.isSafeInteger(announcement.to)) {
+  if (!(announcement.from >= 1 && announcement.from <= announcement.to))
     throw new Error("not an announcement");
-  }
   if (lines.length === 1) return announcement;
-  return { ...announcement, events: lines.slice(1).map(parseLine) };
+  const events = lines.slice(1).map((line, index) => parseLine(line, announcement.from + index));
+  if (events.length !== announcement.to - announcement.from + 1) throw new Error("not all events announced");
+  return { ...announcement, events };
 }
 
-function parseLine(line: string): LogEvent {
+function parseLine(line: string, expected: number): LogEvent {
   const [position, discussion_id, user_id, type, at, data] = line.split("\t");
-  if (!position || discussion_id === undefined || user_id === undefined || !type || !at || !data) {
+  if (position !== `${expected}`) throw new Error("events are announced in order");
+  if (discussion_id === undefined || user_id === undefined || !type || !at || !data?.startsWith("{")) {
     throw new Error("not an event line");
   }
-  return { position: Number(position), discussion_id, user_id, type, at, data };
+  return { position: expected, discussion_id, user_id, type, at, data };
 }

@@ -97,15 +97,12 @@ export class Feed {
    * Anybody who may connect can NOTIFY anything; what is not an announcement is a reason to look, no more.
    */
   #hear(payload: string): void {
-    let announcement: Announcement;
     try {
-      announcement = parseAnnouncement(payload);
+      this.#take(parseAnnouncement(payload));
     } catch (error) {
       this.#options.log.warn({ err: error }, "unreadable notification");
       void this.#readGap();
-      return;
     }
-    this.#take(announcement);
   }
 
   #take(announcement: Announcement): void {

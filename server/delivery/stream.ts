@@ -148,7 +148,7 @@ export class Stream {
   #offerPersonal(encoded: EncodedEvent): void {
     const { position, discussion_id, type, data } = encoded.event;
     if (type === "session.revoked") {
-      if (JSON.parse(data).session_id === this.owner.sessionId) this.close("session_revoked");
+      if (data.includes(this.owner.sessionId)) this.close("session_revoked");
       return;
     }
     if (!this.covers(discussion_id)) return;

@@ -1,6 +1,6 @@
 /**
- * `npm run demo`: the server with a few people and discussions in it, and lines of curl to try. All of it goes
- * in over the public API, and running it again on the same database adds nothing.
+ * `npm run demo`: the server with a few people and discussions in it, and lines of curl to try. All of it
+ * goes in over the public API, and running it again on the same database adds nothing.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -45,7 +45,9 @@ async function main(): Promise<number> {
   return ended;
 }
 
-/** The same program as `npm start`. A signal that reaches it twice, from a terminal and from us, is no harm. */
+/**
+ * The same program as `npm start`. A signal that reaches it twice, from a terminal and from us, is no harm.
+ */
 function startServer(): ChildProcess {
   const main = join(import.meta.dirname, "..", "server", "main.ts");
   const server = spawn(process.execPath, [main], {
@@ -64,7 +66,10 @@ async function exitCodeOf(server: ChildProcess): Promise<number> {
   return code ?? 1;
 }
 
-/** The address that the server says it listens on; null when it ends without a word. What else it says is passed on. */
+/**
+ * The address that the server says it listens on; null when it ends without a word. What else it says is
+ * passed on.
+ */
 async function urlOf(server: ChildProcess): Promise<string | null> {
   const { promise, resolve } = Promise.withResolvers<string | null>();
   if (!server.stdout) return null;
@@ -119,7 +124,10 @@ async function enter(api: string, person: { username: string; display_name: stri
   return { id: user.id, token: access_token };
 }
 
-/** A group is the same only while its members are; so one that others have joined since is looked for by name. */
+/**
+ * A group is the same only while its members are; so one that others have joined since is looked for by
+ * name.
+ */
 async function group(
   api: string,
   name: string,

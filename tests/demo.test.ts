@@ -88,7 +88,9 @@ function shell(...commands: string[]): ChildProcess {
 
 async function answerTo(demo: Demo, topic: string) {
   const child = shell(commandAbout(demo.text, "log in"), commandAbout(demo.text, topic));
-  return JSON.parse(await outputOf(child).whole());
+  const answer = JSON.parse(await outputOf(child).whole());
+  assert.is(answer.code, undefined, `${topic}: ${answer.detail}`);
+  return answer;
 }
 
 test("the demo can be run twice, and its lines do what they say", async () => {

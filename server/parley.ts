@@ -66,8 +66,7 @@ export async function startParley(config: Config, ground: Ground, log: Logger): 
   return {
     url: `http://localhost:${portOf(server)}`,
     close: async () => {
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      server.closeIdleConnections();
+      const closed = closeServer(server);
       await hub.drain("restarting", limits.drainMs);
       await Promise.race([closed, wait(limits.closeGraceMs)]);
       server.closeAllConnections();
@@ -142,6 +141,18 @@ function watchSessions(pool: Pool, hub: Hub, log: Logger): NodeJS.Timeout {
       log.warn({ err: error }, "cannot check sessions");
     }
   }, limits.sessionWatchMs).unref();
+}
+
+/** Accepts no more, and resolves when all that was in flight is answered. */
+function closeServer(server: Server): Promise<void> {
+  // A kept-alive connection becomes idle when its answer, or its stream, has ended.
+  const sweep = setInterval(() => server.closeIdleConnections(), 20);
+  return new Promise((resolve) => {
+    server.close(() => {
+      clearInterval(sweep);
+      resolve();
+    });
+  });
 }
 
 function portOf(server: Server): number {

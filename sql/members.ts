@@ -11,15 +11,18 @@ export type Standing = Role | "visitor";
 
 export const standingRow = z.object({ standing: z.enum(["owner", "admin", "member", "visitor"]).nullable() });
 
-/** Adds those who are not members yet. Violates members_user_id_fkey for an unknown user. */
+/**
+ * Adds those who are not members yet; what was said before counts as read. Violates members_user_id_fkey for
+ * an unknown user.
+ */
 export async function insertMembers(
   db: Database,
   discussionId: string,
   userIds: readonly string[],
 ): Promise<void> {
   await db.query(sql.unsafe`
-    INSERT INTO members (discussion_id, user_id)
-    SELECT ${discussionId}::uuid, id FROM (
+    INSERT INTO members (discussion_id, user_id, last_read_seq)
+    SELECT ${discussionId}::uuid, id, last_seq(${discussionId}::uuid) FROM (
       SELECT DISTINCT unnest(${sql.array(userIds, "uuid")}) AS id ORDER BY id
     ) AS given
     ON CONFLICT DO NOTHING

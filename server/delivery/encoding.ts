@@ -36,7 +36,8 @@ export class EncodedEvent {
   /** The members of `data` follow the envelope's; it is JSON already and is not parsed. */
   #json(): string {
     const { type, discussion_id, at, data } = this.event;
-    const head = `{"type":"${type}","cursor":"${this.#cursor()}","discussion_id":"${discussion_id}","at":"${at}"`;
+    const place = `"cursor":"${this.#cursor()}","discussion_id":"${discussion_id}"`;
+    const head = `{"type":"${type}",${place},"at":"${at}"`;
     return data === "{}" ? `${head}}` : `${head},${data.slice(1)}`;
   }
 }

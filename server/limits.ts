@@ -53,7 +53,7 @@ export const limits = {
   listenerRetryMs: 500,
   listenerRetryMostMs: 5_000,
   maintenanceMs: 60_000,
-  sessionWatchMs: 30_000,
+  sessionWatchMs: 5_000,
   pruneRows: 5_000,
 
   /** From SIGTERM to exit, everything included; Heroku kills after 30 s. */

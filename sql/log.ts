@@ -152,3 +152,10 @@ export async function pruneEvents(db: Database, days: number, limit: number): Pr
   `);
   return result.rowCount;
 }
+
+/** Begins a new history after a backup was restored: all cursors given out before answer with a reset. */
+export async function renewEpoch(db: Database): Promise<string> {
+  return db.oneFirst(sql.type(z.object({ epoch: z.string() }))`
+    UPDATE log_epoch SET epoch = substr(md5(gen_random_uuid()::text), 1, 8) RETURNING epoch
+  `);
+}

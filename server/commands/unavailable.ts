@@ -1,7 +1,10 @@
 import { BackendTerminatedError, BackendTerminatedUnexpectedlyError, ConnectionError } from "slonik";
 
-/** SQLSTATEs that mean "not now": connection trouble, shutdown, start-up, too many connections. */
-const sqlStates = /^(08...|57P0[123]|53300)$/;
+/**
+ * SQLSTATEs that mean "not now": connection trouble, shutdown, start-up, too many connections, and our own
+ * time-outs of statements and locks.
+ */
+const sqlStates = /^(08...|57P0[123]|53300|57014|55P03)$/;
 const systemCodes = new Set([
   "ECONNREFUSED",
   "ECONNRESET",

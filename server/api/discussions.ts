@@ -14,7 +14,7 @@ const createBody = z.discriminatedUnion("kind", [
   z.strictObject({
     kind: z.literal("group"),
     name: nameSchema.nullable().optional(),
-    member_ids: idsSchema.default([]),
+    member_ids: idsSchema,
     visibility: visibilitySchema.default("private"),
   }),
 ]);

@@ -3,8 +3,8 @@ import { openDatabase } from "../sql/database.ts";
 import { renewEpoch } from "../sql/log.ts";
 
 /**
- * `npm run new-epoch`: to be run once after a backup was restored. Clients then load their state anew instead of
- * trusting cursors of a history that is gone.
+ * `npm run new-epoch`: to be run once after a backup was restored. Clients then load their state anew instead
+ * of trusting cursors of a history that is gone.
  */
 const config = readConfig({ JWT_SECRET: "-".repeat(32), ...process.env });
 if (!config.databaseUrl) {

@@ -33,6 +33,7 @@ main().catch((error) => {
   if (error instanceof ConfigError) console.error(error.message);
   else if (isUnavailable(error)) {
     console.error(`DATABASE_URL: Postgres cannot be reached: ${error.message || error.code}`);
-  } else console.error(error);
+  } else if (error.code === "EADDRINUSE") console.error(`PORT: ${error.port} is in use`);
+  else console.error(error);
   process.exit(1);
 });

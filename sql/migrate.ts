@@ -35,13 +35,14 @@ export async function migrate(
   }
 }
 
-/** Whether every migration and the functions of this version of the code are in the database. */
+/** Whether the migrations and the functions of this version of the code are in the database. */
 export async function isMigrated(target: MigrationTarget): Promise<boolean> {
   const client = new pg.Client({ connectionString: target.url, ...(target.ssl && { ssl: target.ssl }) });
   await client.connect();
   try {
     const { rows } = await client.query("SELECT to_regclass('function_texts') IS NOT NULL AS known");
     if (!rows[0].known) return false;
+    if ((await appliedHash(client)) !== (await readFunctions()).hash) return false;
     const applied = await client.query("SELECT name FROM migrations");
     const names = new Set(applied.rows.map((row) => row.name));
     const files = await sqlFiles(migrationsFolder);
@@ -67,14 +68,11 @@ async function runMigrations(client: pg.Client, onLog: (line: string) => void): 
 
 /** CREATE OR REPLACE of everything, whenever anything changed: no order of single changes to think about. */
 async function replaceFunctions(client: pg.Client, onLog: (line: string) => void): Promise<void> {
-  const files = await sqlFiles(functionsFolder);
-  const texts = await Promise.all(files.map((file) => readFile(new URL(file, functionsFolder), "utf8")));
-  const hash = createHash("sha256").update(texts.join("\0")).digest("hex");
+  const { texts, hash } = await readFunctions();
   await client.query(
     "CREATE TABLE IF NOT EXISTS function_texts (only_row boolean PRIMARY KEY, hash text NOT NULL)",
   );
-  const { rows } = await client.query("SELECT hash FROM function_texts");
-  if (rows[0]?.hash === hash) return;
+  if ((await appliedHash(client)) === hash) return;
   await client.query("BEGIN");
   for (const text of texts) await client.query(text);
   await client.query(
@@ -82,7 +80,18 @@ async function replaceFunctions(client: pg.Client, onLog: (line: string) => void
     [hash],
   );
   await client.query("COMMIT");
-  onLog(`replaced functions (${files.length} files)`);
+  onLog(`replaced functions (${texts.length} files)`);
+}
+
+async function readFunctions(): Promise<{ texts: string[]; hash: string }> {
+  const files = await sqlFiles(functionsFolder);
+  const texts = await Promise.all(files.map((file) => readFile(new URL(file, functionsFolder), "utf8")));
+  return { texts, hash: createHash("sha256").update(texts.join("\0")).digest("hex") };
+}
+
+async function appliedHash(client: pg.Client): Promise<string | undefined> {
+  const { rows } = await client.query("SELECT hash FROM function_texts");
+  return rows[0]?.hash;
 }
 
 async function sqlFiles(folder: URL): Promise<string[]> {

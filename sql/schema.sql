@@ -517,6 +517,25 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.mentioned_ids(of_discussion uuid, content text)
+ RETURNS uuid[]
+ LANGUAGE sql
+ STABLE
+AS $function$
+  SELECT coalesce(array_agg(id ORDER BY place), '{}')
+  FROM (
+    SELECT named.id, min(found.place) AS place
+    FROM regexp_matches(content, '(?<![[:alnum:]_.@-])@([a-zA-Z0-9_.-]{3,64})', 'g')
+      WITH ORDINALITY AS found (match, place)
+    CROSS JOIN LATERAL (
+      SELECT u.id FROM users AS u JOIN members AS m ON m.user_id = u.id AND m.discussion_id = of_discussion
+      WHERE u.username IN (lower(found.match[1]), rtrim(lower(found.match[1]), '._-'))
+      ORDER BY length(u.username) DESC LIMIT 1
+    ) AS named
+    GROUP BY named.id
+  ) AS mentioned
+$function$;
+
 CREATE OR REPLACE FUNCTION public.message_json(m messages)
  RETURNS json
  LANGUAGE sql
@@ -623,8 +642,10 @@ BEGIN
       + row_number() OVER (PARTITION BY j.discussion_id ORDER BY j.ordinal) AS seq
     FROM judged AS j WHERE j.code = 'created'
   ), inserted AS (
-    INSERT INTO messages (discussion_id, seq, sender_id, content, client_id, reply_to_seq)
-    SELECT discussion_id, seq, sender_id, content, client_id, reply_to_seq FROM numbered ORDER BY ordinal
+    INSERT INTO messages (discussion_id, seq, sender_id, content, client_id, reply_to_seq, mentions)
+    SELECT discussion_id, seq, sender_id, content, client_id, reply_to_seq,
+      CASE WHEN content LIKE '%@%' THEN mentioned_ids(discussion_id, content) ELSE '{}' END
+    FROM numbered ORDER BY ordinal
     RETURNING messages
   )
   SELECT j.code, CASE j.code

@@ -6,7 +6,8 @@ export function enterByDoor() {
   const form = byId("door-form");
   const { promise, resolve } = Promise.withResolvers();
   byId("door").hidden = false;
-  form.addEventListener("change", () => dress(form));
+  // Only the choice between the two ways: a change of layout under the pointer would swallow its click.
+  for (const choice of form.way) choice.addEventListener("change", () => dress(form));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const user = await knock(form);

@@ -43,7 +43,7 @@ export function memberRoutes(parts: Parts): Route[] {
         if ((await findStanding(pool, params.id, caller.user_id)) === null) fail("discussion_not_found");
         const filter = { discussion_id: params.id, after: query.cursor, limit: query.limit };
         const page = await listMembers(pool, filter);
-        return list(page.items, page.nextKey, { cursor: page.cursor });
+        return list(page.items, page.nextKey);
       },
     }),
     route({
@@ -98,7 +98,7 @@ export function readRoutes(parts: Parts): Route[] {
   ];
 }
 
-/** Why somebody who is not a member is refused. */
+/** Refuses somebody who is not a member: discussion_not_found where there is nothing to see. */
 async function notMember(parts: Parts, id: string, userId: string): Promise<never> {
   const standing = await findStanding(parts.pool, id, userId);
   return fail(standing === "visitor" ? "not_a_member" : "discussion_not_found");

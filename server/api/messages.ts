@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { findStanding } from "../../sql/members.ts";
 import { listMessages, readHistory } from "../../sql/messages.ts";
 import { fail } from "../errors.ts";
 import {
@@ -86,6 +87,11 @@ export function messageRoutes(parts: Parts): Route[] {
           after: query.cursor,
           limit: query.limit,
         });
+        if (page.items === "" && query.discussion_id) {
+          const role = await findStanding(parts.pool, query.discussion_id, caller.user_id);
+          if (role === null) fail("discussion_not_found");
+          if (role === "visitor") fail("not_a_member");
+        }
         return list(page.items, page.nextKey);
       },
     }),

@@ -20,7 +20,7 @@ export const leavingTypes: ReadonlySet<string> = new Set(["member.removed", "dis
 /** Rows with a user_id of these types are heard by that person alone. */
 export const privateTypes: ReadonlySet<string> = new Set(["read.updated", "discussion.deleted"]);
 
-const ref = z.string().max(64).optional();
+const ref = z.string().optional();
 const discussionId = z.uuid().optional();
 
 export const frameSchema = z.discriminatedUnion("type", [

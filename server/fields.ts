@@ -43,7 +43,7 @@ export const idsSchema = z.array(idSchema).max(limits.membersPerCall);
 /** A timestamp as Postgres prints it, in cursors of lists. */
 export const timestampSchema = z
   .string()
-  .max(64)
+  .regex(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?\+00$/, "is not a timestamp")
   .refine((value) => !Number.isNaN(Date.parse(value)));
 export const seqSchema = z.coerce.number().int().positive().max(Number.MAX_SAFE_INTEGER);
 export const limitSchema = z.coerce.number().int().min(1).max(limits.pageMost).default(limits.pageDefault);

@@ -52,6 +52,8 @@ export const limits = {
   listenerConnectMs: 5_000,
   listenerRetryMs: 500,
   listenerRetryMostMs: 5_000,
+  /** How long /readyz waits for Postgres. */
+  readyMs: 3_000,
   maintenanceMs: 60_000,
   sessionWatchMs: 5_000,
   pruneRows: 5_000,

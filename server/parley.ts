@@ -121,7 +121,13 @@ async function listen(config: Config, parts: Parts): Promise<Server> {
     port: config.port,
     ...(config.host !== undefined && { hostname: config.host }),
     // Above Heroku's router's 90 s, which would else reuse a connection that we are just closing.
-    node: { keepAliveTimeout: 95_000, headersTimeout: 20_000, requestTimeout: 60_000 },
+    node: {
+      keepAliveTimeout: 95_000,
+      headersTimeout: 20_000,
+      requestTimeout: 60_000,
+      // Other upgrades (HTTP/2 over plain text, which curl offers) are answered as if not asked for.
+      shouldUpgradeCallback: (request) => request.headers.upgrade?.toLowerCase() === "websocket",
+    },
     fetch: (request) => app.fetch(request),
   });
   const server = served.node?.server as Server;

@@ -29,10 +29,12 @@ const eventColumns = sql.fragment`
   e.type, wire_time(e.at) AS at, e.data
 `;
 
-/** The log's epoch and newest position; 0 when it is empty. */
+/** The log's epoch, and its oldest and newest positions; 1 and 0 when it is empty. */
 export async function readLogEnd(db: Database) {
-  return db.one(sql.type(z.object({ epoch: z.string(), newest: z.number() }))`
-    SELECT epoch, coalesce((SELECT max(position) FROM events), 0) AS newest FROM log_epoch
+  return db.one(sql.type(z.object({ epoch: z.string(), oldest: z.number(), newest: z.number() }))`
+    SELECT epoch, coalesce((SELECT min(position) FROM events), 1) AS oldest,
+      coalesce((SELECT max(position) FROM events), 0) AS newest
+    FROM log_epoch
   `);
 }
 

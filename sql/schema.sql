@@ -210,6 +210,15 @@ CREATE TYPE message_shape AS (
   deleted_at text
 );
 
+CREATE TYPE session_shape AS (
+  id uuid,
+  user_agent text,
+  created_at text,
+  used_at text,
+  expires_at text,
+  current boolean
+);
+
 CREATE TYPE user_shape AS (
   id uuid,
   username text,
@@ -659,6 +668,16 @@ BEGIN
   LEFT JOIN inserted AS i ON (i.messages).discussion_id = n.discussion_id AND (i.messages).seq = n.seq
   ORDER BY j.ordinal;
 END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.session_json(s sessions, current_id uuid)
+ RETURNS json
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT row_to_json(ROW(
+    s.id, s.user_agent, wire_time(s.created_at), wire_time(s.used_at), wire_time(s.expires_at), s.id = current_id
+  )::session_shape)
 $function$;
 
 CREATE OR REPLACE FUNCTION public.sessions_updated()

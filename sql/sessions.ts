@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { type Database, sql } from "./database.ts";
+import { type Page, pageOf, pageRow } from "./page.ts";
 
 /** A live session: who it is, and until when. */
 export interface Session {
@@ -120,17 +121,25 @@ export async function revokeOtherSessions(db: Database, keptId: string, userId: 
   `);
 }
 
-/** A user's live sessions, the last used first, as JSON texts joined by commas. */
-export async function listSessions(db: Database, userId: string, currentId: string): Promise<string> {
-  return db.oneFirst(sql.type(z.object({ items: z.string() }))`
-    SELECT coalesce(
-      string_agg(row_to_json(shape)::text, ',' ORDER BY shape.used_at DESC, shape.id DESC), '') AS items
-    FROM (
-      SELECT id, user_agent, wire_time(created_at) AS created_at, wire_time(used_at) AS used_at,
-        wire_time(expires_at) AS expires_at, id = ${currentId}::uuid AS current
-      FROM sessions WHERE user_id = ${userId}::uuid AND revoked_at IS NULL AND expires_at > now()
-    ) AS shape
+/** A user's live sessions, the newest first. Key: [id]. */
+export async function listSessions(
+  db: Database,
+  filter: { user_id: string; current_id: string; after: string | undefined; limit: number },
+): Promise<Page> {
+  const row = await db.one(sql.type(pageRow)`
+    WITH page AS (
+      SELECT *, row_number() OVER (ORDER BY id DESC) AS place FROM sessions
+      WHERE user_id = ${filter.user_id}::uuid AND revoked_at IS NULL AND expires_at > now()
+        AND (${filter.after ?? null}::uuid IS NULL OR id < ${filter.after ?? null}::uuid)
+      ORDER BY id DESC LIMIT ${filter.limit + 1}
+    )
+    SELECT log_cursor() AS cursor, count(*) > ${filter.limit} AS has_more,
+      coalesce(string_agg(session_json(s, ${filter.current_id}::uuid)::text, ',' ORDER BY place)
+        FILTER (WHERE place <= ${filter.limit}), '') AS items,
+      json_build_array(max(p.id::text) FILTER (WHERE place = ${filter.limit})) AS last_key
+    FROM page AS p JOIN sessions AS s USING (id)
   `);
+  return pageOf(row);
 }
 
 /** Adds a ticket; a session keeps the newest `most` of them. */

@@ -3,11 +3,20 @@ import { z } from "zod";
 import { listSessions, revokeSession } from "../../sql/sessions.ts";
 import { createTicket, login, refresh, register, type SignIn } from "../commands/accounts.ts";
 import { fail } from "../errors.ts";
-import { displayNameSchema, emailSchema, idSchema, passwordSchema, usernameSchema } from "../fields.ts";
+import {
+  displayNameSchema,
+  emailSchema,
+  idSchema,
+  limitSchema,
+  pageCursorSchema,
+  passwordSchema,
+  text,
+  usernameSchema,
+} from "../fields.ts";
 import { limits } from "../limits.ts";
 import { cookieName } from "./authentication.ts";
 import type { Parts } from "./parts.ts";
-import { json, noContent, type Route, route } from "./route.ts";
+import { json, list, noContent, type Route, route } from "./route.ts";
 
 const registerBody = z.strictObject({
   username: usernameSchema,
@@ -17,11 +26,12 @@ const registerBody = z.strictObject({
   cookie: z.boolean().default(false),
 });
 const loginBody = z.strictObject({
-  username: z.string().max(254),
-  password: z.string().max(1024),
+  username: text(1, 254),
+  password: text(1, 1024),
   cookie: z.boolean().default(false),
 });
 const refreshBody = z.strictObject({ refresh_token: z.string().max(128) });
+const sessionsQuery = z.object({ limit: limitSchema, cursor: pageCursorSchema(z.tuple([idSchema])) });
 const sessionParams = z.object({ id: idSchema });
 
 export function authRoutes(parts: Parts): Route[] {
@@ -79,9 +89,15 @@ export function sessionRoutes(parts: Parts): Route[] {
       method: "GET",
       path: "/api/v1/auth/sessions",
       access: "session",
-      handle: async ({ caller }) => {
-        const items = await listSessions(parts.pool, caller.user_id, caller.session_id);
-        return json(200, `{"items":[${items}],"next_cursor":null}`);
+      query: sessionsQuery,
+      handle: async ({ caller, query }) => {
+        const page = await listSessions(parts.pool, {
+          user_id: caller.user_id,
+          current_id: caller.session_id,
+          after: query.cursor?.[0],
+          limit: query.limit,
+        });
+        return list(page.items, page.nextKey);
       },
     }),
     route({

@@ -22,7 +22,7 @@ const listQuery = z.object({
   visibility: z.literal("public").optional(),
   query: text(1, 100).optional(),
   limit: limitSchema,
-  cursor: pageCursorSchema(z.tuple([z.string().max(128), idSchema])),
+  cursor: pageCursorSchema(z.tuple([text(0, 128), idSchema])),
 });
 const discussionParams = z.object({ id: idSchema });
 const changeBody = z.strictObject({
@@ -32,8 +32,8 @@ const changeBody = z.strictObject({
 
 export function discussionRoutes(parts: Parts): Route[] {
   const { pool } = parts;
-  const show = async (id: string, readerId: string, status = 200) =>
-    json(status, (await findDiscussion(pool, id, readerId)) ?? fail("discussion_not_found"));
+  const show = async (id: string, readerId: string) =>
+    json(200, (await findDiscussion(pool, id, readerId)) ?? fail("discussion_not_found"));
 
   return [
     route({
@@ -42,11 +42,16 @@ export function discussionRoutes(parts: Parts): Route[] {
       access: "session",
       body: createBody,
       handle: async ({ caller, body }) => {
-        const { id, created } =
-          body.kind === "direct"
-            ? await createDirect(pool, caller.user_id, body.user_id)
-            : await createGroup(pool, caller.user_id, { ...body, name: body.name ?? null });
-        return show(id, caller.user_id, created ? 201 : 200);
+        // An existing one may be deleted before it is read; then it has to be created after all.
+        for (let attempt = 0; attempt < 3; attempt++) {
+          const { id, created } =
+            body.kind === "direct"
+              ? await createDirect(pool, caller.user_id, body.user_id)
+              : await createGroup(pool, caller.user_id, { ...body, name: body.name ?? null });
+          const discussion = await findDiscussion(pool, id, caller.user_id);
+          if (discussion) return json(created ? 201 : 200, discussion);
+        }
+        return fail("discussion_not_found");
       },
     }),
     route({

@@ -34,8 +34,9 @@ export function createFrameHandler(parts: FrameParts, stream: Stream): (data: un
       ref = readRef(input);
       const frame = parse(frameSchema, input);
       const isSend = frame.type === "message.send";
-      if (!isSend || !lastIsSend) await before;
+      const afterSend = lastIsSend;
       lastIsSend = isSend;
+      if (!isSend || !afterSend) await before;
       answer = await carryOut(frame);
     } catch (error) {
       const failure = toFailure(error, parts.log);

@@ -1,6 +1,7 @@
 import { readLogEnd } from "../../sql/log.ts";
 import { Failure } from "../errors.ts";
 import { limits } from "../limits.ts";
+import { within } from "../within.ts";
 import type { Parts } from "./parts.ts";
 import { json, type Route, route } from "./route.ts";
 
@@ -17,7 +18,7 @@ export function operationRoutes(parts: Parts): Route[] {
       path: "/readyz",
       access: "open",
       handle: async () => {
-        await readLogEnd(parts.pool);
+        await within(limits.readyMs, readLogEnd(parts.pool));
         if (parts.feed.isCaughtUp()) return json(200, { status: "ready" });
         throw new Failure("unavailable", "The event log's listener is not connected or not caught up", {
           retryAfterSeconds: limits.retryAfterSeconds,

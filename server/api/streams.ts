@@ -89,6 +89,8 @@ export async function serveEvents(
   const { url, req } = event;
   const opened = await openStream(parts, { url, headers: req.headers, method: req.method }, target);
   return fromNodeHandler((_request, response) => {
+    // It went away while its right was being checked; its "close" has been and will not come again.
+    if (response.destroyed) return;
     const stream = beginStream(parts, opened, openSse(response as ServerResponse, headers));
     return new Promise<void>((resolve) => {
       response.once("close", () => {

@@ -5,7 +5,7 @@ import crossws from "crossws/adapters/node";
 import { NodeRequest } from "srvx/node";
 import { socketWire } from "../delivery/socket.ts";
 import type { Stream } from "../delivery/stream.ts";
-import { Failure } from "../errors.ts";
+import { Failure, fail } from "../errors.ts";
 import { limits } from "../limits.ts";
 import { createFrameHandler } from "./frames.ts";
 import type { Parts } from "./parts.ts";
@@ -66,6 +66,7 @@ async function upgrade(
   try {
     const target = matchStream(url.pathname);
     if (target?.kind !== "ws") throw new Failure("not_found", "There is no socket at this address");
+    checkHandshake(request.headers);
     const opened = await openStream(parts, { url, headers: request.headers, method: "GET" }, target);
     const socket = request.runtime?.node?.upgrade?.socket as Duplex;
     const context: SocketContext = { opened, socket };
@@ -80,6 +81,19 @@ async function upgrade(
     const body = String(problem.body);
     headers.set("content-length", String(Buffer.byteLength(body)));
     return new Response(body, { status: problem.status ?? 500, headers });
+  }
+}
+
+/** RFC 6455, section 4.2.1; `ws` would refuse the same, but in plain text. */
+function checkHandshake(headers: Headers): void {
+  const protocols = headers.get("sec-websocket-protocol");
+  if (
+    headers.get("sec-websocket-version") !== "13" ||
+    !/^[+/0-9A-Za-z]{22}==$/.test(headers.get("sec-websocket-key") ?? "") ||
+    (protocols !== null &&
+      !/^[!#$%&'*+\-.^_`|~0-9A-Za-z]+(\s*,\s*[!#$%&'*+\-.^_`|~0-9A-Za-z]+)*$/.test(protocols))
+  ) {
+    fail("invalid_request", "This is not a valid WebSocket handshake");
   }
 }
 

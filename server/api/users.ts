@@ -18,7 +18,7 @@ const usersQuery = z.object({
   query: text(1, 64).optional(),
   email: text(1, 254).optional(),
   limit: limitSchema,
-  cursor: pageCursorSchema(z.tuple([z.string().max(64)])),
+  cursor: pageCursorSchema(z.tuple([text(0, 64)])),
 });
 const userParams = z.object({ id: idSchema });
 const updateMeBody = z
@@ -27,7 +27,7 @@ const updateMeBody = z
     email: emailSchema.nullable().optional(),
     status_text: text(0, 140).optional(),
     password: passwordSchema.optional(),
-    current_password: z.string().max(1024).optional(),
+    current_password: text(1, 1024).optional(),
   })
   .refine((body) => body.password === undefined || body.current_password !== undefined, {
     path: ["current_password"],

@@ -27,7 +27,7 @@ export function isUnavailable(error: unknown): boolean {
     }
     const code = (cause as NodeJS.ErrnoException).code;
     if (typeof code === "string" && (sqlStates.test(code) || systemCodes.has(code))) return true;
-    if (/connection terminated|timeout expired|timeout exceeded/i.test(cause.message)) return true;
+    if (/connection terminated|timeout expired|no answer within/i.test(cause.message)) return true;
   }
   return false;
 }

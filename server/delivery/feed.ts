@@ -2,6 +2,7 @@ import type { Logger } from "pino";
 import type { Pool } from "../../sql/database.ts";
 import { type LogEvent, readEvents, readLogEnd } from "../../sql/log.ts";
 import { limits } from "../limits.ts";
+import { within } from "../within.ts";
 import { type Announcement, parseAnnouncement } from "./announcement.ts";
 import { EncodedEvent } from "./encoding.ts";
 import { type Listener, startListener } from "./listener.ts";
@@ -67,9 +68,9 @@ export class Feed {
 
   /** Begins at the log's end, with the newest events in memory. Throws what Postgres throws. */
   async start(): Promise<void> {
-    const { epoch, newest } = await readLogEnd(this.#options.pool);
+    const { epoch, oldest, newest } = await readLogEnd(this.#options.pool);
     this.#epoch = epoch;
-    this.#position = Math.max(0, newest - limits.recentEvents / 2);
+    this.#position = Math.max(oldest - 1, newest - limits.recentEvents / 2);
     // Nobody is connected yet: reading the newest events only fills the memory, for clients that come back.
     await this.#readToEnd();
     this.#healthy = true;
@@ -192,7 +193,7 @@ export class Feed {
    */
   async #check(): Promise<void> {
     try {
-      const { epoch, newest } = await withTimeout(readLogEnd(this.#options.pool), limits.watchdogMs * 2);
+      const { epoch, newest } = await within(limits.watchdogMs * 2, readLogEnd(this.#options.pool));
       if (epoch !== this.#epoch || newest < this.#position) return this.#beginAgain(epoch, newest);
       if (newest > this.#position) await setTimeoutPromise(limits.watchdogMs / 8);
       if (newest > this.#position && this.#listener?.isConnected() && !this.#reading) {
@@ -219,12 +220,4 @@ export class Feed {
 
 function setTimeoutPromise(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-function withTimeout<T>(promise: Promise<T>, ms: number): Promise<T> {
-  let timer: NodeJS.Timeout;
-  const timeout = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${ms} ms`)), ms);
-  });
-  return Promise.race([promise, timeout]).finally(() => clearTimeout(timer));
 }

@@ -1,6 +1,6 @@
 -- Shapes that depend on the reader.
 
-DROP TYPE IF EXISTS me_shape, discussion_shape CASCADE;
+DROP TYPE IF EXISTS me_shape, session_shape, discussion_shape CASCADE;
 
 CREATE TYPE me_shape AS (
   id uuid, username text, display_name text, avatar_url text, status_text text, created_at text, email text
@@ -10,6 +10,16 @@ CREATE OR REPLACE FUNCTION me_json(u users) RETURNS json LANGUAGE sql STABLE PAR
     u.id, u.username, u.display_name, '/api/v1/users/' || u.id || '/avatar', u.status_text,
     wire_time(u.created_at), u.email
   )::me_shape)
+$$;
+
+CREATE TYPE session_shape AS (
+  id uuid, user_agent text, created_at text, used_at text, expires_at text, current boolean
+);
+CREATE OR REPLACE FUNCTION session_json(s sessions, current_id uuid) RETURNS json
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT row_to_json(ROW(
+    s.id, s.user_agent, wire_time(s.created_at), wire_time(s.used_at), wire_time(s.expires_at), s.id = current_id
+  )::session_shape)
 $$;
 
 -- A group's name, else the display names of the others, else one's own: "Ann (you)".

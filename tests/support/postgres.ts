@@ -160,6 +160,8 @@ export async function withRoad(to: string, act: (road: Road) => Promise<void>): 
   }
 }
 
+const mostUnanswered = 20;
+
 /** Writers in one discussion; each message is sent, with its client_id, until it is stored. */
 export interface Writers {
   /** What was answered to each message that is stored, by rising seq. */
@@ -177,7 +179,9 @@ export function startWriters(clients: Client[], discussionId: string, pauseMs = 
   const write = async (client: Client, writer: number) => {
     for (let number = 0; !stopping; number++) {
       const message = { content: `message ${number} of ${writer}`, client_id: `${writer}-${number}` };
-      for (;;) {
+      for (let unanswered = 0; ; ) {
+        // The test has failed and its server is gone.
+        if (unanswered > mostUnanswered) throw new Error("the server is gone");
         const answer = await client
           .call("POST", `/discussions/${discussionId}/messages`, message)
           .catch(() => null);
@@ -186,12 +190,14 @@ export function startWriters(clients: Client[], discussionId: string, pauseMs = 
           break;
         }
         refusals.push(answer);
+        unanswered = answer ? 0 : unanswered + 1;
         await pause(100);
       }
       await pause(pauseMs);
     }
   };
   const done = Promise.all(clients.map(write));
+  done.catch(() => {}); // Told by stop().
   return {
     stored,
     refusals,

@@ -1,0 +1,278 @@
+// time limit: 240 s
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import type { Browser, Locator, Page } from "playwright-core";
+import { test } from "uvu";
+import { Client, password, register } from "../support/client.ts";
+import { eventually } from "../support/server.ts";
+import { hasBrowser, withBrowser } from "./browser.ts";
+import { withLastingProgram } from "./program.ts";
+import { openProxy, type RoughProxy } from "./proxy.ts";
+import { createRandom } from "./random.ts";
+
+// The chat page as people use it, each in a browser window of their own; things are found by what a
+// person sees and hears: labels, roles and text. SCREENSHOTS names a folder for pictures of it.
+
+const inBrowser = hasBrowser ? test : test.skip;
+const random = createRandom();
+
+test("the page is served with all that it is made of, and may load nothing from elsewhere", () =>
+  withLastingProgram(async (program) => {
+    const waiting = new Set(["/"]);
+    const types = new Set<string>();
+    for (const path of waiting) {
+      const response = await fetch(program.url() + path);
+      assert.equal(response.status, 200, path);
+      const type = response.headers.get("content-type") ?? "";
+      types.add(type.split(";")[0] ?? "");
+      assert.match(response.headers.get("content-security-policy") ?? "", /^default-src 'self';/, path);
+      const text = await response.text();
+      const links = /(?:src|href)="(\/[^"#]*)"|from "\.(\/[^"]+)"/g;
+      for (const [, link, module] of text.matchAll(links)) waiting.add(link ?? module ?? "");
+    }
+    assert.ok(waiting.size > 10, [...waiting].join(" "));
+    assert.deepEqual([...types].sort(), ["image/svg+xml", "text/css", "text/html", "text/javascript"]);
+  }));
+
+inBrowser("two people talk in two windows", () =>
+  withPage(async ({ url, open }) => {
+    const ann = await open();
+    await ann.page.locator("label", { hasText: "Create account" }).click();
+    await ann.page.getByLabel("Username").fill("ann");
+    await ann.page.getByLabel("Name shown to others").fill("Ann Lindqvist");
+    await ann.page.getByLabel("Password").fill(password);
+    await ann.page.getByRole("button", { name: "Create account" }).click();
+    await ann.isLive();
+
+    await register(url, "bob", { display_name: "Bob Okafor" });
+    const bob = await open();
+    await bob.logIn("bob", "not his password");
+    await bob.page.getByRole("alert").filter({ hasText: /\w/ }).waitFor();
+    await bob.logIn("bob", password);
+    await bob.isLive();
+
+    await ann.page.getByRole("button", { name: "New message" }).click();
+    await ann.page.getByLabel("Find a person").fill("bob");
+    await ann.page.getByRole("button", { name: /Bob Okafor/ }).click();
+    await ann.write("Hello, Bob!");
+
+    // Bob has had no discussion till now: his page learns of it, and of the message in it, by its stream.
+    const entry = bob.page
+      .getByRole("navigation", { name: "Discussions" })
+      .getByRole("link", { name: /Ann/ });
+    await entry.filter({ hasText: "1 unread" }).waitFor();
+    await entry.click();
+    await bob.shows(["Hello, Bob!"]);
+    await ann.page.getByText("Seen", { exact: true }).waitFor();
+
+    const strange = ["<img src=x onerror=alert(1)> & <b>not bold</b>", "😀 שלום مرحبا 你好", "two\nlines"];
+    const said = ["Hello, Bob!"];
+    for (const [index, text] of [...strange, "See https://example.com/ for more.", "Fine."].entries()) {
+      await (index % 2 ? ann : bob).write(text);
+      said.push(text);
+      await ann.shows(said);
+      await bob.shows(said);
+    }
+    await ann.picture("ann");
+    await bob.picture("bob");
+    await bob.page.reload();
+    await bob.shows(said);
+    await bob.page.setViewportSize({ width: 390, height: 780 });
+    await bob.picture("bob-phone");
+    ann.assertNoErrors();
+    bob.assertNoErrors();
+  }),
+);
+
+inBrowser("what is written while the network is away arrives once when it is back", () =>
+  withPage(async ({ url, open, proxy }) => {
+    const [ann, bob] = [await open(), await open()];
+    const first = await register(url, "ann", { display_name: "Ann" });
+    const second = await register(url, "bob", { display_name: "Bob" });
+    const { id } = await first.ok("POST", "/discussions", { kind: "direct", user_id: second.user.id });
+    for (const [person, name] of [
+      [ann, "ann"],
+      [bob, "bob"],
+    ] as const) {
+      await person.logIn(name, password);
+      await person.isLive();
+      await person.page.goto(`${person.page.url().split("#")[0]}#${id}`);
+      await person.page.getByRole("textbox", { name: "Message" }).waitFor();
+    }
+    const said: string[] = [];
+    for (let round = 1; round <= 2; round++) {
+      const back = proxy.refuse(1_500);
+      await ann.page.getByRole("status").filter({ hasText: "Reconnecting" }).waitFor();
+      for (const text of [`round ${round}, one`, `round ${round}, two`]) {
+        await ann.write(text);
+        said.push(text);
+      }
+      if (round === 1) await ann.picture("ann-offline");
+      await back;
+      await ann.isLive();
+      await bob.isLive();
+      await ann.shows(said);
+      await bob.shows(said);
+    }
+    const { items } = await first.ok("GET", `/discussions/${id}/messages`);
+    assert.deepEqual(
+      items.map(({ content }: { content: string }) => content),
+      said,
+    );
+    ann.assertNoErrors(/net::ERR_/);
+    bob.assertNoErrors(/net::ERR_/);
+  }),
+);
+
+inBrowser("a public group is found, joined and talked in", () =>
+  withPage(async ({ url, open }) => {
+    for (const [name, display_name] of [
+      ["ann", "Ann"],
+      ["bob", "Bob"],
+    ] as const) {
+      await register(url, name, { display_name });
+    }
+    const [ann, bob] = [await open(), await open()];
+    await ann.logIn("ann", password);
+    await bob.logIn("bob", password);
+
+    await ann.page.getByRole("button", { name: "New group" }).click();
+    await ann.page.getByLabel("Name of the group").fill("Town square");
+    await ann.page.getByRole("checkbox", { name: /^Public/ }).check();
+    await ann.page.getByRole("button", { name: "Create group" }).click();
+    await ann.write("Anyone here?");
+
+    await bob.page.getByRole("button", { name: "Find groups" }).click();
+    await bob.page.getByLabel("Find a public group").fill("town");
+    await bob.page.getByRole("button", { name: /Town square/ }).click();
+    await bob.shows(["Anyone here?"]);
+    await bob.write("I am.");
+    await ann.shows(["Anyone here?", "I am."]);
+    await ann.page.getByText("Public group, 2 members").waitFor();
+    await ann.picture("group");
+
+    await ann.page.getByRole("button", { name: "Details" }).click();
+    ann.page.on("dialog", (dialog) => dialog.accept());
+    await ann.picture("details");
+    await ann.page.getByRole("button", { name: "Delete for everyone" }).click();
+    await bob.page.getByText("No discussions yet").waitFor();
+    ann.assertNoErrors();
+    bob.assertNoErrors();
+  }),
+);
+
+inBrowser("logging out elsewhere ends the page's stream, and logging out here leads to the door", () =>
+  withPage(async ({ url, open }) => {
+    await register(url, "ann");
+    const [one, other] = [await open(), await open()];
+    await one.logIn("ann", password);
+    await one.isLive();
+    await other.logIn("ann", password);
+    await other.isLive();
+
+    const client = new Client(url);
+    client.token = (await client.ok("POST", "/auth/login", { username: "ann", password })).access_token;
+    const { items } = await client.ok("GET", "/auth/sessions");
+    const oldestFirst = items
+      .filter(({ current }: { current?: boolean }) => !current)
+      .sort((a: { created_at: string }, b: { created_at: string }) => (a.created_at < b.created_at ? -1 : 1));
+    // The oldest is the one of registering.
+    await client.ok("DELETE", `/auth/sessions/${oldestFirst[1].id}`);
+    await one.page.getByRole("status").filter({ hasText: "logged out" }).waitFor();
+    await one.picture("ended");
+    await other.isLive();
+
+    await other.page.getByRole("button", { name: "Log out" }).click();
+    await other.page.getByRole("button", { name: "Log in" }).waitFor();
+    await other.page.reload();
+    await other.page.getByRole("button", { name: "Log in" }).waitFor();
+  }),
+);
+
+test.run();
+
+/** Somebody in front of a window. */
+interface Person {
+  page: Page;
+  logIn(username: string, password: string): Promise<void>;
+  isLive(): Promise<void>;
+  /** Writes into the open discussion. */
+  write(text: string): Promise<void>;
+  /** The open discussion shows just these messages, in this order. */
+  shows(contents: string[]): Promise<void>;
+  picture(name: string): Promise<void>;
+  /** Nothing failed in the page but what is `allowed`. */
+  assertNoErrors(allowed?: RegExp): void;
+}
+
+/** A server behind a proxy, and windows onto it. */
+async function withPage(
+  act: (t: { url: string; proxy: RoughProxy; open(): Promise<Person> }) => Promise<void>,
+): Promise<void> {
+  await withLastingProgram(async (program) => {
+    const proxy = await openProxy(program.url(), random);
+    try {
+      await withBrowser(async (browser) => {
+        await act({ url: program.url(), proxy, open: () => openWindow(browser, proxy.url) });
+      });
+      assert.deepEqual(program.complaints(), [], "the server logged errors");
+    } finally {
+      await proxy.close();
+    }
+  });
+}
+
+async function openWindow(browser: Browser, url: string): Promise<Person> {
+  const context = await browser.newContext({ viewport: { width: 1100, height: 720 } });
+  context.setDefaultTimeout(10_000);
+  const page = await context.newPage();
+  const problems = listenForProblems(page);
+  await page.goto(url);
+  return {
+    page,
+    logIn: async (username, secret) => {
+      await page.getByLabel("Username or e-mail").fill(username);
+      await page.getByLabel("Password").fill(secret);
+      await page.getByRole("button", { name: "Log in" }).click();
+    },
+    isLive: () => page.getByRole("status").filter({ hasText: "Live" }).waitFor(),
+    write: async (text) => {
+      const box = page.getByRole("textbox", { name: "Message" });
+      for (const [index, line] of text.split("\n").entries()) {
+        if (index > 0) await box.press("Shift+Enter");
+        await box.pressSequentially(line);
+      }
+      await box.press("Enter");
+    },
+    shows: (contents) => showsJust(page.getByRole("region", { name: "Messages" }), contents),
+    picture: async (name) => {
+      const folder = process.env.SCREENSHOTS;
+      if (folder) await page.screenshot({ path: join(folder, `chat-${name}.png`) });
+    },
+    assertNoErrors: (allowed) =>
+      assert.deepEqual(
+        problems.filter((problem) => !allowed?.test(problem)),
+        [],
+      ),
+  };
+}
+
+function showsJust(messages: Locator, contents: string[]): Promise<void> {
+  return eventually(async () => {
+    assert.deepEqual(await messages.locator("li .content").allInnerTexts(), contents);
+    // What is not stored yet stands there too, with a word about it.
+    assert.equal(await messages.getByText(/^(Sending|Not sent)/).count(), 0);
+  }, 15_000);
+}
+
+/** Errors and warnings of the page; a refused password and a first visit without a cookie are no mistakes. */
+function listenForProblems(page: Page): string[] {
+  const problems: string[] = [];
+  page.on("pageerror", (error) => problems.push(error.stack ?? error.message));
+  page.on("console", (message) => {
+    if (message.type() !== "error" && message.type() !== "warning") return;
+    if (message.text().includes("status of 401")) return;
+    problems.push(message.text());
+  });
+  return problems;
+}

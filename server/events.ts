@@ -29,8 +29,8 @@ export const frameSchema = z.discriminatedUnion("type", [
     ref,
     discussion_id: discussionId,
     content: contentSchema,
-    client_id: clientIdSchema.optional(),
-    reply_to_seq: z.number().int().positive().max(Number.MAX_SAFE_INTEGER).optional(),
+    client_id: clientIdSchema.nullable().optional(),
+    reply_to_seq: z.number().int().positive().max(Number.MAX_SAFE_INTEGER).nullable().optional(),
   }),
   z.strictObject({ type: z.literal("ping"), ref }),
 ]);

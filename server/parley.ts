@@ -1,5 +1,6 @@
 import type { Server } from "node:http";
 import { availableParallelism } from "node:os";
+import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import { serve } from "srvx/node";
 import { openDatabase, type Pool } from "../sql/database.ts";
@@ -63,10 +64,11 @@ export async function startParley(config: Config, ground: Ground, log: Logger): 
   const watch = watchSessions(pool, hub, log);
   const parts = await createParts(config, ground, log, pool, feed, hub);
   const server = await listen(config, parts);
+  const silent = trackSilent(server);
   return {
     url: `http://localhost:${portOf(server)}`,
     close: async () => {
-      const closed = closeServer(server);
+      const closed = closeServer(server, silent);
       await hub.drain("restarting", limits.drainMs);
       await Promise.race([closed, wait(limits.closeGraceMs)]);
       server.closeAllConnections();
@@ -136,6 +138,18 @@ async function listen(config: Config, parts: Parts): Promise<Server> {
   return server;
 }
 
+/** Connections on which nothing was ever asked; Node does not count them as idle. Browsers make such ahead. */
+function trackSilent(server: Server): ReadonlySet<Duplex> {
+  const silent = new Set<Duplex>();
+  server.on("connection", (socket) => {
+    silent.add(socket);
+    socket.once("close", () => silent.delete(socket));
+  });
+  server.prependListener("request", ({ socket }) => silent.delete(socket));
+  server.prependListener("upgrade", ({ socket }) => silent.delete(socket));
+  return silent;
+}
+
 /** Ends the streams of sessions that ran out while they were open; revoked ones end by the log. */
 function watchSessions(pool: Pool, hub: Hub, log: Logger): NodeJS.Timeout {
   return setInterval(async () => {
@@ -150,7 +164,8 @@ function watchSessions(pool: Pool, hub: Hub, log: Logger): NodeJS.Timeout {
 }
 
 /** Accepts no more, and resolves when all that was in flight is answered. */
-function closeServer(server: Server): Promise<void> {
+function closeServer(server: Server, silent: ReadonlySet<Duplex>): Promise<void> {
+  for (const socket of silent) socket.destroy();
   // A kept-alive connection becomes idle when its answer, or its stream, has ended.
   const sweep = setInterval(() => server.closeIdleConnections(), 20);
   return new Promise((resolve) => {

@@ -17,7 +17,7 @@ import { json, list, type Route, route } from "./route.ts";
 const discussionParams = z.object({ id: idSchema });
 const sendBody = z.strictObject({
   content: contentSchema,
-  client_id: clientIdSchema.optional(),
+  client_id: clientIdSchema.nullable().optional(),
   reply_to_seq: z.number().int().positive().max(Number.MAX_SAFE_INTEGER).nullable().optional(),
 });
 const historyQuery = z

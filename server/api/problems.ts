@@ -2,7 +2,7 @@ import { HTTPError, HTTPResponse } from "h3";
 import type { Logger } from "pino";
 import type { z } from "zod";
 import { isUnavailable } from "../commands/unavailable.ts";
-import { constraintCodes, type ErrorCode, errors, Failure } from "../errors.ts";
+import { constraintCodes, type ErrorCode, errors, Failure, type FieldError } from "../errors.ts";
 import { limits } from "../limits.ts";
 
 /** What h3 itself refuses, in our words. */
@@ -65,13 +65,17 @@ export function problemResponse(failure: Failure, requestId: string): HTTPRespon
 export function parse<T extends z.ZodType>(schema: T, value: unknown): z.output<T> {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const fields = result.error.issues.slice(0, 20).map((issue) => ({
-    path: issue.path.map(String).join("."),
-    message: issue.message,
-  }));
+  const fields = result.error.issues.flatMap(fieldErrors).slice(0, 20);
   const first = fields[0];
   const detail = first ? `${first.path ? `${first.path}: ` : ""}${first.message}` : undefined;
   throw new Failure("invalid_request", detail, { fields });
+}
+
+/** An issue as the contract tells it; each unknown field is named by its own path. */
+function fieldErrors(issue: z.core.$ZodIssue): FieldError[] {
+  const path = issue.path.map(String);
+  if (issue.code !== "unrecognized_keys") return [{ path: path.join("."), message: issue.message }];
+  return issue.keys.map((key) => ({ path: [...path, key].join("."), message: "is not a known field" }));
 }
 
 function constraintCode(error: unknown): ErrorCode | undefined {

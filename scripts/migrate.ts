@@ -1,3 +1,4 @@
+import { complain } from "../server/complaint.ts";
 import { ConfigError, readConfig } from "../server/config.ts";
 import { migrate } from "../sql/migrate.ts";
 
@@ -12,7 +13,4 @@ async function main(): Promise<void> {
   console.log("The schema is up to date.");
 }
 
-main().catch((error) => {
-  console.error(error instanceof ConfigError ? error.message : error);
-  process.exit(1);
-});
+main().catch(complain);

@@ -34,9 +34,15 @@ export const limits = {
   /** Newest events kept in memory: a reconnect storm reads these, not the database. */
   recentEvents: 10_000,
   recentBytes: 16 * 1024 * 1024,
-  /** Rows per read of the log, and how many streams may read the log from the database at once. */
-  replayPage: 500,
+  /**
+   * How much of the log is read at once, and so written at once to one stream: with what a replay lets wait
+   * (a quarter of an outbox) well below outboxBytes.
+   */
+  logPage: { limit: 500, maxBytes: 256 * 1024 },
+  /** How many streams may read the log from the database at once. */
   replaysAtOnce: 4,
+  /** A replay whose client reads nothing for so long is closed with 4000. */
+  replayStallMs: 30_000,
   /** Announced events that wait while the feed reads a gap; beyond it the gap read fetches them too. */
   announcedWaiting: 5_000,
 

@@ -1,6 +1,6 @@
 import { pino } from "pino";
-import { isUnavailable } from "./commands/unavailable.ts";
-import { ConfigError, readConfig } from "./config.ts";
+import { complain } from "./complaint.ts";
+import { readConfig } from "./config.ts";
 import { prepareGround } from "./ground.ts";
 import { limits } from "./limits.ts";
 import { startParley } from "./parley.ts";
@@ -28,12 +28,4 @@ async function main(): Promise<void> {
   process.on("SIGINT", stop);
 }
 
-main().catch((error) => {
-  // What the person who starts it can mend is one line; everything else is shown whole.
-  if (error instanceof ConfigError) console.error(error.message);
-  else if (isUnavailable(error)) {
-    console.error(`DATABASE_URL: Postgres cannot be reached: ${error.message || error.code}`);
-  } else if (error.code === "EADDRINUSE") console.error(`PORT: ${error.port} is in use`);
-  else console.error(error);
-  process.exit(1);
-});
+main().catch(complain);

@@ -138,7 +138,9 @@ async function listen(config: Config, parts: Parts): Promise<Server> {
   return server;
 }
 
-/** Connections on which nothing was ever asked; Node does not count them as idle. Browsers make such ahead. */
+/**
+ * Connections on which nothing was ever asked; Node does not count them as idle. Browsers make such ahead.
+ */
 function trackSilent(server: Server): ReadonlySet<Duplex> {
   const silent = new Set<Duplex>();
   server.on("connection", (socket) => {

@@ -1,3 +1,4 @@
+import type { FragmentSqlToken } from "slonik";
 import { z } from "zod";
 import { type Database, sql } from "./database.ts";
 
@@ -38,35 +39,63 @@ export async function readLogEnd(db: Database) {
   `);
 }
 
+/** How much of the log to read at once. The first event comes however large it is. */
+export interface PageBounds {
+  limit: number;
+  maxBytes: number;
+}
+
+/** A stretch of the log; `complete` if nothing followed it. */
+export interface LogPage {
+  events: readonly LogEvent[];
+  complete: boolean;
+}
+
+const pageRow = eventRow.extend({ rows_found: z.number() });
+
 /** Events after a position, in order. */
-export async function readEvents(db: Database, after: number, limit: number): Promise<readonly LogEvent[]> {
-  return db.any(sql.type(eventRow)`
-    SELECT ${eventColumns} FROM events AS e WHERE e.position > ${after}::bigint
-    ORDER BY e.position LIMIT ${limit}
-  `);
+export async function readEvents(db: Database, after: number, bounds: PageBounds): Promise<LogPage> {
+  const found = sql.fragment`
+    SELECT * FROM events AS e WHERE e.position > ${after}::bigint ORDER BY e.position LIMIT ${bounds.limit}
+  `;
+  return readPage(db, found, bounds);
 }
 
 /**
- * Events after a position, up to another, of these discussions or concerning this user by name, in order.
- * One index probe per discussion, however long the log is.
+ * Events after a position, up to another, of these discussions or concerning this user by name, in order. One
+ * index probe per discussion, however long the log is.
  */
 export async function readEventsFor(
   db: Database,
-  filter: { discussion_ids: readonly string[]; user_id: string; after: number; to: number; limit: number },
-): Promise<readonly LogEvent[]> {
+  filter: { discussion_ids: readonly string[]; user_id: string; after: number; to: number },
+  bounds: PageBounds,
+): Promise<LogPage> {
   const range = sql.fragment`e.position > ${filter.after}::bigint AND e.position <= ${filter.to}::bigint`;
-  return db.any(sql.type(eventRow)`
-    SELECT ${eventColumns} FROM (
-      SELECT x.* FROM unnest(${sql.array(filter.discussion_ids, "uuid")}) AS given (id) CROSS JOIN LATERAL (
-        SELECT * FROM events AS e WHERE e.discussion_id = given.id AND ${range}
-        ORDER BY e.position LIMIT ${filter.limit}
-      ) AS x
-      UNION
-      (SELECT * FROM events AS e WHERE e.user_id = ${filter.user_id}::uuid AND ${range}
-        ORDER BY e.position LIMIT ${filter.limit})
+  const found = sql.fragment`
+    SELECT x.* FROM unnest(${sql.array(filter.discussion_ids, "uuid")}) AS given (id) CROSS JOIN LATERAL (
+      SELECT * FROM events AS e WHERE e.discussion_id = given.id AND ${range}
+      ORDER BY e.position LIMIT ${bounds.limit}
+    ) AS x
+    UNION
+    (SELECT * FROM events AS e WHERE e.user_id = ${filter.user_id}::uuid AND ${range}
+      ORDER BY e.position LIMIT ${bounds.limit})
+    ORDER BY position LIMIT ${bounds.limit}
+  `;
+  return readPage(db, found, bounds);
+}
+
+/** Cuts what was found where its bytes exceed the bound. */
+async function readPage(db: Database, found: FragmentSqlToken, bounds: PageBounds): Promise<LogPage> {
+  const rows = await db.any(sql.type(pageRow)`
+    SELECT ${eventColumns}, e.rows_found FROM (
+      SELECT f.*, count(*) OVER () AS rows_found,
+        sum(octet_length(f.data)) OVER (ORDER BY f.position) - octet_length(f.data) AS bytes_before
+      FROM (${found}) AS f
     ) AS e
-    ORDER BY e.position LIMIT ${filter.limit}
+    WHERE e.bytes_before <= ${bounds.maxBytes} ORDER BY e.position
   `);
+  const rowsFound = rows[0]?.rows_found ?? 0;
+  return { events: rows, complete: rows.length === rowsFound && rowsFound < bounds.limit };
 }
 
 const openingRow = z.object({

@@ -12,52 +12,74 @@ export interface FrameParts {
 }
 
 /**
- * Carries out what a client sends on its socket. Frames are carried out, and answered, in order: sends go
- * into the group commit's line as they come, which keeps their order; any other frame waits for all before
- * it. The handler never throws: crossws would end the process.
+ * Carries out what a client sends on its socket. Frames are carried out, and answered, in order. A send
+ * counts as carried out once it stands in the group commit's line, which keeps the order; any other frame is
+ * begun when all before it are answered. The handler never throws: crossws would end the process.
  */
 export function createFrameHandler(parts: FrameParts, stream: Stream): (data: unknown) => void {
-  let waiting = 0;
-  let last: Promise<void> = Promise.resolve();
-  let lastIsSend = true;
+  /** How many frames are unanswered, and how many of these not even begun or, other than sends, not done. */
+  let unanswered = 0;
+  let held = 0;
+  let begun: Promise<unknown> = Promise.resolve();
+  let answered: Promise<unknown> = Promise.resolve();
 
-  const carryOut = async (frame: Frame): Promise<string> => {
-    if (frame.type === "ping") return pongFrame(frame.ref);
-    return ackFrame(frame.ref, await send(parts.sender, stream, frame));
+  const holdUp = (until: Promise<unknown>): void => {
+    held++;
+    const release = () => {
+      held--;
+    };
+    begun = until.then(release, release);
   };
 
-  const handle = async (data: string, before: Promise<void>): Promise<void> => {
-    let ref: string | undefined;
-    let answer: string;
-    try {
-      const input: unknown = JSON.parse(data);
-      ref = readRef(input);
-      const frame = parse(frameSchema, input);
-      const isSend = frame.type === "message.send";
-      const afterSend = lastIsSend;
-      lastIsSend = isSend;
-      if (!isSend || !afterSend) await before;
-      answer = await carryOut(frame);
-    } catch (error) {
-      const failure = toFailure(error, parts.log);
-      if (failure.code === "session_revoked") return stream.close("session_revoked");
-      answer = errorFrame(ref, failure.code, failure.message);
+  /** Gives the answer to a frame, or the reason of its refusal; see the order above. */
+  const carryOut = (frame: Frame): Promise<string> => {
+    if (frame.type === "message.send") {
+      if (held === 0) return send(parts.sender, stream, frame);
+      const started = begun.then(() => ({ answer: send(parts.sender, stream, frame) }));
+      holdUp(started);
+      return started.then(({ answer }) => answer);
     }
-    await before;
-    stream.answer(answer);
+    const done = answered.then(() => pongFrame(frame.ref));
+    holdUp(done);
+    return done;
+  };
+
+  const handle = async (data: string, previous: Promise<unknown>): Promise<void> => {
+    const input: unknown = JSON.parse(data);
+    const answer = await refuseGently(parts, readRef(input), async () => carryOut(parse(frameSchema, input)));
+    await previous;
+    if (answer === null) stream.close("session_revoked");
+    else stream.answer(answer);
   };
 
   return (data) => {
     if (typeof data !== "string" || !isJson(data)) return stream.close("bad_frame");
-    if (waiting >= limits.framesWaiting) return stream.close("rate_limited");
-    waiting++;
-    last = handle(data, last).finally(() => {
-      waiting--;
+    if (unanswered >= limits.framesWaiting) return stream.close("rate_limited");
+    unanswered++;
+    answered = handle(data, answered).finally(() => {
+      unanswered--;
     });
   };
 }
 
-async function send(sender: Sender, stream: Stream, frame: Extract<Frame, { type: "message.send" }>) {
+/** The answer, or an `error` frame if it was refused; null when the session is over. */
+async function refuseGently(
+  parts: FrameParts,
+  ref: string | undefined,
+  act: () => Promise<string>,
+): Promise<string | null> {
+  try {
+    return await act();
+  } catch (error) {
+    const failure = toFailure(error, parts.log);
+    return failure.code === "session_revoked" ? null : errorFrame(ref, failure.code, failure.message);
+  }
+}
+
+type SendFrame = Extract<Frame, { type: "message.send" }>;
+
+/** Hands a message in before it first waits; gives its `ack`. */
+async function send(sender: Sender, stream: Stream, frame: SendFrame): Promise<string> {
   const { discussionId, userId, sessionId } = stream.owner;
   const target = frame.discussion_id ?? discussionId;
   if (target === null) throw new Failure("invalid_request", "discussion_id: is needed on this socket");
@@ -69,7 +91,7 @@ async function send(sender: Sender, stream: Stream, frame: Extract<Frame, { type
     client_id: frame.client_id ?? null,
     reply_to_seq: frame.reply_to_seq ?? null,
   });
-  return sent.message;
+  return ackFrame(frame.ref, sent.message);
 }
 
 function readRef(input: unknown): string | undefined {

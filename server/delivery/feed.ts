@@ -1,6 +1,6 @@
 import type { Logger } from "pino";
 import type { Pool } from "../../sql/database.ts";
-import { type LogEvent, readEvents, readLogEnd } from "../../sql/log.ts";
+import { type LogEvent, type LogPage, readEvents, readLogEnd } from "../../sql/log.ts";
 import { limits } from "../limits.ts";
 import { within } from "../within.ts";
 import { type Announcement, parseAnnouncement } from "./announcement.ts";
@@ -36,6 +36,7 @@ export class Feed {
   #announced: Announcement[] = [];
   #healthy = false;
   #stopped = false;
+  #onFirstListening = () => {};
 
   constructor(options: FeedOptions) {
     this.#options = options;
@@ -66,7 +67,7 @@ export class Feed {
     return position >= this.#position ? [] : this.#recent.after(position);
   }
 
-  /** Begins at the log's end, with the newest events in memory. Throws what Postgres throws. */
+  /** Begins at the log's end, with the newest events in memory, and listens. Throws what Postgres throws. */
   async start(): Promise<void> {
     const { epoch, oldest, newest } = await readLogEnd(this.#options.pool);
     this.#epoch = epoch;
@@ -74,8 +75,12 @@ export class Feed {
     // Nobody is connected yet: reading the newest events only fills the memory, for clients that come back.
     await this.#readToEnd();
     this.#healthy = true;
+    const listening = new Promise<void>((resolve) => {
+      this.#onFirstListening = resolve;
+    });
     this.#listen();
     this.#scheduleWatchdog();
+    await within(limits.listenerConnectMs, listening);
   }
 
   stop(): void {
@@ -90,7 +95,10 @@ export class Feed {
       ...this.#options.listen,
       log: this.#options.log,
       onPayload: (payload) => this.#hear(payload),
-      onConnected: () => void this.#readGap(),
+      onConnected: () => {
+        this.#onFirstListening();
+        void this.#readGap();
+      },
     });
   }
 
@@ -142,11 +150,11 @@ export class Feed {
   }
 
   async #readToEnd(): Promise<void> {
-    let events: readonly LogEvent[];
+    let page: LogPage;
     do {
-      events = await readEvents(this.#options.pool, this.#position, limits.replayPage);
-      this.#apply(events);
-    } while (events.length === limits.replayPage && !this.#stopped);
+      page = await readEvents(this.#options.pool, this.#position, limits.logPage);
+      this.#apply(page.events);
+    } while (!page.complete && !this.#stopped);
   }
 
   #takeAnnounced(): void {

@@ -2,6 +2,7 @@ import type { Pool } from "../../sql/database.ts";
 import { readEventsFor } from "../../sql/log.ts";
 import { joiningTypes } from "../events.ts";
 import { limits } from "../limits.ts";
+import { within } from "../within.ts";
 import { EncodedEvent } from "./encoding.ts";
 import type { Feed } from "./feed.ts";
 import type { Hub } from "./hub.ts";
@@ -15,8 +16,8 @@ export interface JoinParts {
   inTurn<T>(read: () => Promise<T>): Promise<T>;
 }
 
-/** A replay looks this often whether its client keeps up. */
-const eventsPerWrite = 64;
+/** A replay writes pieces of this size, and looks after each whether its client keeps up. */
+const bytesPerWrite = 64 * 1024;
 
 /**
  * Brings a stream from its position to the feed's, then hands it to the hub: replay, then live, with nothing
@@ -28,7 +29,7 @@ export async function join(parts: JoinParts, stream: Stream): Promise<void> {
   for (;;) {
     if (stream.isClosed) return;
     if (stream.isCongested()) {
-      await stream.drained();
+      await waitForRoom(stream);
       continue;
     }
     const recent = feed.recentAfter(stream.position);
@@ -36,9 +37,9 @@ export async function join(parts: JoinParts, stream: Stream): Promise<void> {
       await replayPage(parts, stream);
       continue;
     }
-    for (const [index, encoded] of recent.entries()) {
+    for (const encoded of recent) {
       stream.offer(encoded);
-      if (index % eventsPerWrite === eventsPerWrite - 1 && stream.isCongested()) break;
+      if (stream.pendingBytes >= bytesPerWrite && stream.isCongested()) break;
     }
     if (stream.isClosed) return;
     if (stream.position >= feed.position) {
@@ -58,20 +59,18 @@ async function replayPage(parts: JoinParts, stream: Stream): Promise<void> {
   const to = feed.position;
   const epoch = feed.epoch;
   const discussionIds = [...stream.discussions];
-  const events = await parts.inTurn(() =>
-    readEventsFor(pool, {
-      discussion_ids: discussionIds,
-      user_id: stream.owner.userId,
-      after: stream.position,
-      to,
-      limit: limits.replayPage,
-    }),
-  );
+  const filter = { discussion_ids: discussionIds, user_id: stream.owner.userId, after: stream.position, to };
+  const { events, complete } = await parts.inTurn(() => readEventsFor(pool, filter, limits.logPage));
   const asked = new Set(discussionIds);
   for (const event of events) {
     stream.offer(new EncodedEvent(epoch, event));
     const joined = event.user_id === stream.owner.userId && joiningTypes.has(event.type);
     if (joined && stream.discussions.has(event.discussion_id) && !asked.has(event.discussion_id)) return;
   }
-  if (events.length < limits.replayPage) stream.skipTo(to);
+  if (complete) stream.skipTo(to);
+}
+
+/** A client that reads nothing at all of its replay is given up after a while. */
+async function waitForRoom(stream: Stream): Promise<void> {
+  await within(limits.replayStallMs, stream.drained()).catch(() => stream.close("too_slow"));
 }

@@ -12,6 +12,8 @@ export function openSse(response: ServerResponse, headers: Iterable<[string, str
     // Neither caches nor transforming proxies may hold events back; the last one is nginx's.
     "cache-control": "no-cache, no-transform",
     "x-accel-buffering": "no",
+    // When the stream has ended, its connection is of no further use.
+    connection: "close",
   });
   response.write(`retry: ${limits.sseRetryMs}\n\n`);
   return {

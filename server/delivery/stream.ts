@@ -44,6 +44,7 @@ export class Stream {
   readonly discussions: Set<string>;
   #position: number;
   #pending: Buffer[] = [];
+  #pendingBytes = 0;
   #closed = false;
 
   constructor(owner: StreamOwner, wire: Wire, start: { position: number; discussionIds: readonly string[] }) {
@@ -113,7 +114,12 @@ export class Stream {
     this.#push(bytes);
   }
 
-  /** How far the client is behind in reading. */
+  /** What was pushed and not yet written. */
+  get pendingBytes(): number {
+    return this.#pendingBytes;
+  }
+
+  /** Writes what is pending, and tells whether the client is behind in reading. */
   isCongested(): boolean {
     this.flush();
     return this.#wire.buffered() > limits.outboxBytes / 4;
@@ -126,23 +132,27 @@ export class Stream {
   close(closing: Closing): void {
     if (this.#closed) return;
     this.flush();
-    this.#closed = true;
-    this.#wire.close(closing);
+    this.#end(closing);
   }
 
   /** The connection is gone: nothing more can be said. */
   end(): void {
     this.#closed = true;
     this.#pending = [];
+    this.#pendingBytes = 0;
   }
 
-  /** Writes what is pending in one piece, and closes a stream whose client does not read. */
+  /**
+   * Writes what is pending in one piece. A stream whose client has left too much of what was written before
+   * is closed instead: what comes in one turn, however large, is no sign of slowness.
+   */
   flush(): void {
     const pending = this.#pending;
     if (pending.length === 0 || this.#closed) return;
     this.#pending = [];
-    this.#wire.write(pending.length === 1 ? (pending[0] as Buffer) : Buffer.concat(pending));
-    if (this.#wire.buffered() > limits.outboxBytes) this.close("too_slow");
+    this.#pendingBytes = 0;
+    if (this.#wire.buffered() > limits.outboxBytes) this.#end("too_slow");
+    else this.#wire.write(pending.length === 1 ? (pending[0] as Buffer) : Buffer.concat(pending));
   }
 
   #offerPersonal(encoded: EncodedEvent): void {
@@ -161,6 +171,12 @@ export class Stream {
     if (this.owner.discussionId !== null && position > this.owner.authorizedAt) this.close("not_a_member");
   }
 
+  #end(closing: Closing): void {
+    if (this.#closed) return;
+    this.end();
+    this.#wire.close(closing);
+  }
+
   #control(type: string, cursor: string, json: string): void {
     this.#push(this.#wire.format === "sse" ? encodeSse(type, cursor, json) : encodeFrame(json));
   }
@@ -170,5 +186,6 @@ export class Stream {
     if (this.#closed) return;
     if (this.#pending.length === 0) queueMicrotask(() => this.flush());
     this.#pending.push(bytes);
+    this.#pendingBytes += bytes.length;
   }
 }

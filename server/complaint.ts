@@ -1,0 +1,20 @@
+import { isUnavailable } from "./commands/unavailable.ts";
+import { ConfigError } from "./config.ts";
+
+/**
+ * Ends a program that cannot start. What the person who starts it can mend is one line that names the setting;
+ * everything else is shown whole.
+ */
+export function complain(error: unknown): never {
+  console.error(messageFor(error) ?? error);
+  process.exit(1);
+}
+
+function messageFor(error: unknown): string | null {
+  if (!(error instanceof Error)) return null;
+  const { code, port } = error as NodeJS.ErrnoException & { port?: number };
+  if (error instanceof ConfigError) return error.message;
+  if (code === "EADDRINUSE") return `PORT: ${port} is in use`;
+  if (isUnavailable(error)) return `DATABASE_URL: Postgres cannot be reached: ${error.message || code}`;
+  return null;
+}

@@ -33,7 +33,7 @@ export const limits = {
   outboxBytes: 1024 * 1024,
   /** Newest events kept in memory: a reconnect storm reads these, not the database. */
   recentEvents: 10_000,
-  recentBytes: 16 * 1024 * 1024,
+  recentBytes: 32 * 1024 * 1024,
   /**
    * How much of the log is read at once, and so written at once to one stream: with what a replay lets wait
    * (a quarter of an outbox) well below outboxBytes.

@@ -30,11 +30,20 @@ const eventColumns = sql.fragment`
   e.type, wire_time(e.at) AS at, e.data
 `;
 
-/** The log's epoch, and its oldest and newest positions; 1 and 0 when it is empty. */
-export async function readLogEnd(db: Database) {
-  return db.one(sql.type(z.object({ epoch: z.string(), oldest: z.number(), newest: z.number() }))`
+const logEndRow = z.object({
+  epoch: z.string(),
+  /** 1 and 0 when the log is empty. */
+  oldest: z.number(),
+  newest: z.number(),
+  at: z.string().nullable(),
+});
+
+/** The log's epoch, its oldest and newest positions, and when the event at `position`, if any, happened. */
+export async function readLogEnd(db: Database, position: number): Promise<z.infer<typeof logEndRow>> {
+  return db.one(sql.type(logEndRow)`
     SELECT epoch, coalesce((SELECT min(position) FROM events), 1) AS oldest,
-      coalesce((SELECT max(position) FROM events), 0) AS newest
+      coalesce((SELECT max(position) FROM events), 0) AS newest,
+      (SELECT wire_time(e.at) FROM events AS e WHERE e.position = ${position}::bigint) AS at
     FROM log_epoch
   `);
 }
@@ -184,9 +193,13 @@ export async function pruneEvents(db: Database, days: number, limit: number): Pr
   return result.rowCount;
 }
 
-/** Begins a new history after a backup was restored: all cursors given out before answer with a reset. */
-export async function renewEpoch(db: Database): Promise<string> {
-  return db.oneFirst(sql.type(z.object({ epoch: z.string() }))`
-    UPDATE log_epoch SET epoch = substr(md5(gen_random_uuid()::text), 1, 8) RETURNING epoch
+/**
+ * Begins a new history: all cursors given out before answer with a reset. With `from`, only if that is still
+ * the epoch, so that of many instances which notice at once the first does it for all.
+ */
+export async function renewEpoch(db: Database, from?: string): Promise<void> {
+  await db.query(sql.unsafe`
+    UPDATE log_epoch SET epoch = substr(md5(gen_random_uuid()::text), 1, 8)
+    WHERE ${from ?? null}::text IS NULL OR epoch = ${from ?? null}::text
   `);
 }

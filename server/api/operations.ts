@@ -18,7 +18,7 @@ export function operationRoutes(parts: Parts): Route[] {
       path: "/readyz",
       access: "open",
       handle: async () => {
-        await within(limits.readyMs, readLogEnd(parts.pool));
+        await within(limits.readyMs, readLogEnd(parts.pool, 0));
         if (parts.feed.isCaughtUp()) return json(200, { status: "ready" });
         throw new Failure("unavailable", "The event log's listener is not connected or not caught up", {
           retryAfterSeconds: limits.retryAfterSeconds,

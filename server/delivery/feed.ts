@@ -1,6 +1,6 @@
 import type { Logger } from "pino";
 import type { Pool } from "../../sql/database.ts";
-import { type LogEvent, type LogPage, readEvents, readLogEnd } from "../../sql/log.ts";
+import { type LogEvent, type LogPage, readEvents, readLogEnd, renewEpoch } from "../../sql/log.ts";
 import { limits } from "../limits.ts";
 import { within } from "../within.ts";
 import { type Announcement, parseAnnouncement } from "./announcement.ts";
@@ -31,6 +31,8 @@ export class Feed {
   #watchdog: NodeJS.Timeout | undefined;
   #epoch = "";
   #position = 0;
+  /** When the event at the position happened; empty while that was not seen. */
+  #at = "";
   #reading = false;
   #readAgain = false;
   #announced: Announcement[] = [];
@@ -69,7 +71,7 @@ export class Feed {
 
   /** Begins at the log's end, with the newest events in memory, and listens. Throws what Postgres throws. */
   async start(): Promise<void> {
-    const { epoch, oldest, newest } = await readLogEnd(this.#options.pool);
+    const { epoch, oldest, newest } = await readLogEnd(this.#options.pool, 0);
     this.#epoch = epoch;
     this.#position = Math.max(oldest - 1, newest - limits.recentEvents / 2);
     // Nobody is connected yet: reading the newest events only fills the memory, for clients that come back.
@@ -179,6 +181,7 @@ export class Feed {
       }
       const encoded = new EncodedEvent(this.#epoch, event);
       this.#position = event.position;
+      this.#at = event.at;
       if (event.type === "discussion.deleted") this.#recent.erase(event.discussion_id);
       this.#recent.push(encoded);
       fresh.push(encoded);
@@ -196,13 +199,17 @@ export class Feed {
   }
 
   /**
-   * Compares the log's end with the position: if an event is there that no NOTIFY brought, the listener's
+   * Compares the log with what was seen of it. If an event is there that no NOTIFY brought, the listener's
    * connection is dead, whatever it looks like, and is replaced.
    */
   async #check(): Promise<void> {
     try {
-      const { epoch, newest } = await within(limits.watchdogMs * 2, readLogEnd(this.#options.pool));
-      if (epoch !== this.#epoch || newest < this.#position) return this.#beginAgain(epoch, newest);
+      // What comes in while the question is under way must not be compared with its answer.
+      const seen = { position: this.#position, at: this.#at };
+      const log = await within(limits.watchdogMs * 2, readLogEnd(this.#options.pool, seen.position));
+      const isSame = log.newest >= seen.position && (seen.at === "" || log.at === seen.at);
+      if (log.epoch !== this.#epoch || !isSame) return await this.#beginAgain(log.epoch);
+      const { newest } = log;
       if (newest > this.#position) await setTimeoutPromise(limits.watchdogMs / 8);
       if (newest > this.#position && this.#listener?.isConnected() && !this.#reading) {
         this.#options.log.warn({ position: this.#position, newest }, "no notification came: listening anew");
@@ -216,11 +223,18 @@ export class Feed {
     }
   }
 
-  /** The database is another one than before: restored from a backup. */
-  #beginAgain(epoch: string, newest: number): void {
-    this.#options.log.error({ position: this.#position, newest, epoch }, "the log is not the one it was");
-    this.#epoch = epoch;
-    this.#position = newest;
+  /**
+   * The log is not the one that was followed: a backup was restored, or a standby took over that had not got
+   * all of it. Positions then come a second time with other events, so the history gets a new name, unless it
+   * has one already: cursors of the lost one must not be believed.
+   */
+  async #beginAgain(epoch: string): Promise<void> {
+    this.#options.log.error({ position: this.#position, epoch }, "the log is not the one it was");
+    if (epoch === this.#epoch) await renewEpoch(this.#options.pool, epoch);
+    const log = await readLogEnd(this.#options.pool, 0);
+    this.#epoch = log.epoch;
+    this.#position = log.newest;
+    this.#at = "";
     this.#recent.clear();
     this.#options.onBreak();
   }

@@ -19,7 +19,7 @@ export class RecentEvents {
   /** Appends the event of the next position. */
   push(encoded: EncodedEvent): void {
     this.#events.push(encoded);
-    this.#bytes += encoded.event.data.length;
+    this.#bytes += weight(encoded);
     while (this.#events.length - this.#first > this.#mostEvents || this.#bytes > this.#mostBytes)
       this.#shift();
     // Cut off in large steps: one cheap copy for thousands of events.
@@ -41,8 +41,9 @@ export class RecentEvents {
     for (let index = this.#first; index < this.#events.length; index++) {
       const encoded = this.#events[index];
       if (encoded?.event.discussion_id !== discussionId || encoded.event.user_id !== "") continue;
-      this.#bytes -= encoded.event.data.length - 2;
-      this.#events[index] = encoded.erased();
+      const erased = encoded.erased();
+      this.#bytes += weight(erased) - weight(encoded);
+      this.#events[index] = erased;
     }
   }
 
@@ -53,8 +54,14 @@ export class RecentEvents {
   }
 
   #shift(): void {
-    this.#bytes -= this.#events[this.#first]?.event.data.length ?? 0;
+    const oldest = this.#events[this.#first];
+    if (oldest) this.#bytes -= weight(oldest);
     (this.#events as unknown[])[this.#first] = undefined;
     this.#first++;
   }
+}
+
+/** Bytes in memory, about: the text, its encodings as SSE and as a frame, and what belongs to them. */
+function weight(encoded: EncodedEvent): number {
+  return 3 * encoded.event.data.length + 512;
 }

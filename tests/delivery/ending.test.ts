@@ -55,7 +55,7 @@ test("a new epoch sends all streams away and resets their cursors", () =>
       await stream.until((received) => received.some(({ type }) => type === "ready"));
 
     const pool = await openDatabase({ url: t.databaseUrl, maxConnections: 1 });
-    const epoch = await renewEpoch(pool);
+    await renewEpoch(pool);
     await pool.end();
 
     for (const stream of streams) await eventually(() => assert.equal(stream.ended(), 1012));
@@ -64,7 +64,7 @@ test("a new epoch sends all streams away and resets their cursors", () =>
       await stream.until((received) => received.some(({ type }) => type === "ready"));
       assert.equal(stream.received[0].type, "reset");
       assert.equal(stream.received[0].reason, "epoch_changed");
-      assert.ok(stream.received[0].cursor.startsWith(`${epoch}.`));
+      assert.notEqual(stream.received[0].cursor.split(".")[0], discussion.cursor.split(".")[0]);
       await ann.send(discussion.id, `after the reset, ${kind}`);
       await stream.until((received) => received.some(({ type }) => type === "message.new"));
       stream.cut();

@@ -262,7 +262,7 @@ async function run(binary: string, home: string, args: string[]): Promise<ChildP
     ...identity,
     cwd: home,
     env: { PATH: process.env.PATH ?? "", HOME: home, TMPDIR: home, LC_ALL: "C" },
-    stdio: process.env.TEST_LOG_LEVEL ? ["ignore", "inherit", "inherit"] : "ignore",
+    stdio: ["ignore", "ignore", process.env.TEST_LOG_LEVEL ? "inherit" : "ignore"],
   });
 }
 

@@ -20,9 +20,9 @@ export interface JoinParts {
 const bytesPerWrite = 64 * 1024;
 
 /**
- * Brings a stream from its position to the feed's, then hands it to the hub: replay, then live, with nothing
- * between. The last look at the feed's position and the handing over are one turn of the event loop; the feed
- * moves only in other turns. The client's own pace bounds what is buffered.
+ * Brings a stream from its position to the feed's or beyond, then hands it to the hub: replay, then live,
+ * with nothing between. The last look at the feed's position and the handing over are one turn of the event
+ * loop; the feed moves only in other turns. The client's own pace bounds what is buffered.
  */
 export async function join(parts: JoinParts, stream: Stream): Promise<void> {
   const { feed, hub } = parts;
@@ -32,9 +32,11 @@ export async function join(parts: JoinParts, stream: Stream): Promise<void> {
       await waitForRoom(stream);
       continue;
     }
+    // What was stored before the stream was asked for comes before `ready`, even where the feed is behind.
+    const end = Math.max(feed.position, stream.owner.authorizedAt);
     const recent = feed.recentAfter(stream.position);
-    if (recent === null) {
-      await replayPage(parts, stream);
+    if (recent === null || (recent.length === 0 && stream.position < end)) {
+      await replayPage(parts, stream, end);
       continue;
     }
     for (const encoded of recent) {
@@ -42,7 +44,7 @@ export async function join(parts: JoinParts, stream: Stream): Promise<void> {
       if (stream.pendingBytes >= bytesPerWrite && stream.isCongested()) break;
     }
     if (stream.isClosed) return;
-    if (stream.position >= feed.position) {
+    if (stream.position >= end) {
       stream.ready(feed.epoch);
       hub.attach(stream);
       return;
@@ -54,9 +56,8 @@ export async function join(parts: JoinParts, stream: Stream): Promise<void> {
  * One page from the table: events of the discussions the stream is in at its position, and those that concern
  * its user by name. A joining that comes up ends the page, as that discussion's events were not asked for.
  */
-async function replayPage(parts: JoinParts, stream: Stream): Promise<void> {
+async function replayPage(parts: JoinParts, stream: Stream, to: number): Promise<void> {
   const { pool, feed } = parts;
-  const to = feed.position;
   const epoch = feed.epoch;
   const discussionIds = [...stream.discussions];
   const filter = { discussion_ids: discussionIds, user_id: stream.owner.userId, after: stream.position, to };

@@ -25,7 +25,10 @@ export function openSse(response: ServerResponse, headers: Iterable<[string, str
   };
 }
 
-/** Resolves when the writable side has room, or will never have. */
+/**
+ * Resolves when the writable side has room, or will never have; always in a later turn of the event loop, as
+ * who asks again and again must leave a turn for the close event.
+ */
 export function drained(writable: {
   writableNeedDrain: boolean;
   destroyed: boolean;
@@ -33,7 +36,10 @@ export function drained(writable: {
   off(event: string, listener: () => void): unknown;
 }): Promise<void> {
   return new Promise((resolve) => {
-    if (!writable.writableNeedDrain || writable.destroyed) return resolve();
+    if (!writable.writableNeedDrain || writable.destroyed) {
+      setImmediate(resolve);
+      return;
+    }
     const done = () => {
       writable.off("drain", done);
       writable.off("close", done);

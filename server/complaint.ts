@@ -2,8 +2,8 @@ import { isUnavailable } from "./commands/unavailable.ts";
 import { ConfigError } from "./config.ts";
 
 /**
- * Ends a program that cannot start. What the person who starts it can mend is one line that names the setting;
- * everything else is shown whole.
+ * Ends a program that cannot start. What the person who starts it can mend is one line that names the
+ * setting; everything else is shown whole.
  */
 export function complain(error: unknown): never {
   console.error(messageFor(error) ?? error);

@@ -676,7 +676,8 @@ CREATE OR REPLACE FUNCTION public.session_json(s sessions, current_id uuid)
  STABLE PARALLEL SAFE
 AS $function$
   SELECT row_to_json(ROW(
-    s.id, s.user_agent, wire_time(s.created_at), wire_time(s.used_at), wire_time(s.expires_at), s.id = current_id
+    s.id, s.user_agent, wire_time(s.created_at), wire_time(s.used_at), wire_time(s.expires_at),
+    s.id = current_id
   )::session_shape)
 $function$;
 

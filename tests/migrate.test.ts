@@ -20,7 +20,8 @@ async function withEmpty(act: (url: string) => Promise<void>): Promise<void> {
 async function describe(url: string): Promise<string[]> {
   const rows = await query(
     url,
-    `SELECT format('column %s.%s %s %s %s', table_name, column_name, data_type, is_nullable, column_default) AS line
+    `SELECT format('column %s.%s %s %s %s',
+       table_name, column_name, data_type, is_nullable, column_default) AS line
      FROM information_schema.columns WHERE table_schema = 'public'
      UNION ALL
      SELECT format('constraint %s %s', conname, pg_get_constraintdef(oid)) FROM pg_constraint

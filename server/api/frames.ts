@@ -53,6 +53,8 @@ export function createFrameHandler(parts: FrameParts, stream: Stream): (data: un
   };
 
   return (data) => {
+    // What was under way when the socket was closed is not carried out any more.
+    if (stream.isClosed) return;
     if (typeof data !== "string" || !isJson(data)) return stream.close("bad_frame");
     if (unanswered >= limits.framesWaiting) return stream.close("rate_limited");
     unanswered++;

@@ -84,17 +84,21 @@ async function upgrade(
   }
 }
 
+const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+
 /** RFC 6455, section 4.2.1; `ws` would refuse the same, but in plain text. */
 function checkHandshake(headers: Headers): void {
-  const protocols = headers.get("sec-websocket-protocol");
-  if (
-    headers.get("sec-websocket-version") !== "13" ||
-    !/^[+/0-9A-Za-z]{22}==$/.test(headers.get("sec-websocket-key") ?? "") ||
-    (protocols !== null &&
-      !/^[!#$%&'*+\-.^_`|~0-9A-Za-z]+(\s*,\s*[!#$%&'*+\-.^_`|~0-9A-Za-z]+)*$/.test(protocols))
-  ) {
-    fail("invalid_request", "This is not a valid WebSocket handshake");
-  }
+  const protocols =
+    headers
+      .get("sec-websocket-protocol")
+      ?.split(",")
+      .map((name) => name.trim()) ?? [];
+  const isValid =
+    headers.get("sec-websocket-version") === "13" &&
+    /^[+/0-9A-Za-z]{22}==$/.test(headers.get("sec-websocket-key") ?? "") &&
+    protocols.every((name) => token.test(name)) &&
+    new Set(protocols).size === protocols.length;
+  if (!isValid) fail("invalid_request", "This is not a valid WebSocket handshake");
 }
 
 function open(parts: Parts, peer: Peer): void {

@@ -18,7 +18,8 @@ CREATE TYPE session_shape AS (
 CREATE OR REPLACE FUNCTION session_json(s sessions, current_id uuid) RETURNS json
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT row_to_json(ROW(
-    s.id, s.user_agent, wire_time(s.created_at), wire_time(s.used_at), wire_time(s.expires_at), s.id = current_id
+    s.id, s.user_agent, wire_time(s.created_at), wire_time(s.used_at), wire_time(s.expires_at),
+    s.id = current_id
   )::session_shape)
 $$;
 

@@ -132,7 +132,8 @@ test("frames of a socket are refused as unavailable while Postgres is away, and 
     }),
   ));
 
-// What a failover or a dead network node looks like: no reset comes, and TCP itself gives up after many minutes.
+// What a failover or a dead network node looks like: no reset comes, and TCP itself gives up after many
+// minutes.
 test("connections to Postgres that fall silent are given up, and the work goes on over new ones", () =>
   withPostgres((postgres) =>
     withRoad(postgres.url, (road) =>

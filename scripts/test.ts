@@ -3,14 +3,14 @@
  * which is the one of DATABASE_URL (its user must be allowed to create databases) or an embedded one. `npm
  * test -- name` runs only the test files with this in their path. The last line is `N passed, N failed`.
  */
-import { glob } from "node:fs/promises";
+import { glob, readFile } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { createTemplate, dropDatabase, startTestServer, type TestServer } from "../tests/support/database.ts";
-import { totalLine, type Verdict } from "./test-report.ts";
+import { timeLimitMs, totalLine, type Verdict } from "./test-report.ts";
 import { type FileResult, forEachLimited, killRunning, runProgram, runTestFile } from "./test-runner.ts";
 
-/** Two, since tests of delivery and of overload measure time, and a CI machine has two processors. */
-const filesAtOnce = 2;
+/** On two processors: most of the time a test waits, for a fault to pass or for a heartbeat. */
+const filesAtOnce = 3;
 const checkLimitMs = 300_000;
 const root = join(import.meta.dirname, "..");
 const bin = join(root, "node_modules", ".bin");
@@ -35,7 +35,11 @@ async function main(names: string[]): Promise<number> {
 async function findFiles(names: string[]): Promise<string[]> {
   const files: string[] = [];
   for await (const file of glob("tests/**/*.test.ts", { cwd: root })) files.push(file);
-  return files.filter((file) => names.length === 0 || names.some((name) => file.includes(name))).sort();
+  const wanted = files.filter((file) => names.length === 0 || names.some((name) => file.includes(name)));
+  // Those that ask for much time first, so that none of them runs on alone at the end.
+  const limits = new Map<string, number>();
+  for (const file of wanted) limits.set(file, timeLimitMs(await readFile(join(root, file), "utf8")));
+  return wanted.sort((a, b) => (limits.get(b) ?? 0) - (limits.get(a) ?? 0) || a.localeCompare(b));
 }
 
 async function check(title: string, program: string, args: string[]): Promise<Verdict> {

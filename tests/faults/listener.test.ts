@@ -1,4 +1,4 @@
-// time limit: 180 s
+// time limit: 240 s
 import assert from "node:assert/strict";
 import { test } from "uvu";
 import { type Client, type Json, register } from "../support/client.ts";

@@ -1,4 +1,4 @@
-// time limit: 180 s
+// time limit: 300 s
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";

@@ -42,6 +42,7 @@ CREATE TABLE sessions (
 );
 CREATE INDEX sessions_user_id_idx ON sessions (user_id);
 CREATE INDEX sessions_expires_at_idx ON sessions (expires_at);
+CREATE INDEX sessions_revoked_at_idx ON sessions (revoked_at) WHERE revoked_at IS NOT NULL;
 
 -- Every refresh token a session ever had, until it would have expired: a used one that comes back was stolen.
 CREATE TABLE refresh_tokens (
@@ -50,6 +51,7 @@ CREATE TABLE refresh_tokens (
   expires_at timestamptz NOT NULL,
   used_at    timestamptz
 );
+CREATE INDEX refresh_tokens_expires_at_idx ON refresh_tokens (expires_at);
 CREATE INDEX refresh_tokens_session_id_idx ON refresh_tokens (session_id);
 
 CREATE TABLE tickets (
@@ -57,4 +59,5 @@ CREATE TABLE tickets (
   session_id  uuid NOT NULL CONSTRAINT tickets_session_id_fkey REFERENCES sessions ON DELETE CASCADE,
   expires_at  timestamptz NOT NULL
 );
+CREATE INDEX tickets_expires_at_idx ON tickets (expires_at);
 CREATE INDEX tickets_session_id_idx ON tickets (session_id);

@@ -20,7 +20,8 @@ CREATE INDEX events_user_id_idx ON events (user_id, position) WHERE user_id IS N
 ALTER TABLE events SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05);
 ALTER TABLE messages SET (autovacuum_vacuum_insert_scale_factor = 0.05);
 
--- Names this history. A new value tells every client that cursors of the old history mean nothing any more.
+-- Names this history. A new value (npm run new-epoch, or a feed that finds the log changed under it) tells
+-- every client that cursors of the old history mean nothing any more.
 CREATE TABLE log_epoch (
   only_row boolean PRIMARY KEY DEFAULT true,
   epoch    text NOT NULL DEFAULT substr(md5(gen_random_uuid()::text), 1, 8),

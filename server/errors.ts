@@ -21,7 +21,6 @@ export const errors = {
   email_taken: [409, "E-mail address taken"],
   direct_discussion: [409, "Direct discussion"],
   last_owner: [409, "Last owner"],
-  group_exists: [409, "Group exists"],
   client_id_reused: [409, "Client id reused"],
   payload_too_large: [413, "Payload too large"],
   unsupported_media_type: [415, "Unsupported media type"],
@@ -70,20 +69,17 @@ export function fail(code: ErrorCode, detail?: string): never {
 export const constraintCodes: Readonly<Record<string, ErrorCode>> = {
   users_username_key: "username_taken",
   users_email_key: "email_taken",
-  discussions_identity_key: "group_exists",
   members_user_id_fkey: "user_not_found",
   members_discussion_id_fkey: "discussion_not_found",
 };
 
 /** Why a stream ends, with the code of the WebSocket close frame and of the SSE `closed` event. */
 export const closings = {
-  going_away: 1001,
   restarting: 1012,
   too_slow: 4000,
   session_expired: 4001,
   rate_limited: 4002,
   bad_frame: 4500,
-  unauthenticated: 4501,
   session_revoked: 4502,
   not_a_member: 4503,
 } as const;

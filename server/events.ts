@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { clientIdSchema, contentSchema } from "./fields.ts";
+import { clientIdSchema, contentSchema, idSchema } from "./fields.ts";
 
 /**
  * What goes over streams, besides what Postgres writes: the frames a client may send, and the control frames
@@ -21,7 +21,7 @@ export const leavingTypes: ReadonlySet<string> = new Set(["member.removed", "dis
 export const privateTypes: ReadonlySet<string> = new Set(["read.updated", "discussion.deleted"]);
 
 const ref = z.string().optional();
-const discussionId = z.uuid().optional();
+const discussionId = idSchema.optional();
 
 export const frameSchema = z.discriminatedUnion("type", [
   z.strictObject({

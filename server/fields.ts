@@ -38,7 +38,8 @@ export const passwordSchema = text(8, 256);
 export const emailSchema = z.email().max(254);
 export const displayNameSchema = text(1, 64).refine((value) => value.trim() !== "", "must not be blank");
 
-export const idSchema = z.uuid();
+/** Ids are compared with those of the log as text, so there is one way to write them. */
+export const idSchema = z.uuid().toLowerCase();
 export const idsSchema = z.array(idSchema).max(limits.membersPerCall);
 /** A timestamp as Postgres prints it, in cursors of lists. */
 export const timestampSchema = z

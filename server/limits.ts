@@ -9,6 +9,7 @@ export const limits = {
   frameBytes: 64 * 1024,
   /** Frames of one socket that wait for their turn; beyond it the socket is closed with 4002. */
   framesWaiting: 1_000,
+  framesWaitingCharacters: 8 * 1024 * 1024,
   contentCharacters: 16_000,
   pageDefault: 50,
   pageMost: 200,
@@ -28,6 +29,7 @@ export const limits = {
   batchBytes: 1024 * 1024,
   /** Sends that wait for a batch; beyond it 503. */
   sendsWaiting: 10_000,
+  sendsWaitingBytes: 64 * 1024 * 1024,
 
   /** What may wait in user space for one slow stream before it is closed with 4000. */
   outboxBytes: 1024 * 1024,
@@ -55,6 +57,8 @@ export const limits = {
 
   /** The feed looks at the log's end this often; twice this is the longest that a lost NOTIFY goes unseen. */
   watchdogMs: 2_000,
+  /** A listener that was not connected at so many looks in a row is replaced. */
+  deafChecks: 5,
   listenerConnectMs: 5_000,
   listenerRetryMs: 500,
   listenerRetryMostMs: 5_000,

@@ -105,14 +105,16 @@ const lockedRow = z.object({
 });
 
 /**
- * Locks a discussion for a change by a user, before anything else of the transaction, and tells what the
- * right to the change depends on. Sends to the discussion wait meanwhile.
+ * Locks a discussion for a change by a user, before anything else of the transaction, and then, in a
+ * statement of its own, reads what the right to the change depends on: the locking one sees the roles of
+ * before its wait. Sends to the discussion wait meanwhile.
  */
 export async function lockDiscussion(db: Database, id: string, userId: string) {
+  await db.query(sql.unsafe`SELECT FROM discussions WHERE id = ${id}::uuid FOR NO KEY UPDATE`);
   return db.maybeOne(sql.type(lockedRow)`
     SELECT d.kind, d.name, d.visibility, (
       SELECT m.role FROM members AS m WHERE m.discussion_id = d.id AND m.user_id = ${userId}::uuid) AS my_role
-    FROM discussions AS d WHERE d.id = ${id}::uuid FOR NO KEY UPDATE
+    FROM discussions AS d WHERE d.id = ${id}::uuid
   `);
 }
 

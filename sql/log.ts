@@ -16,15 +16,6 @@ export interface LogEvent {
   data: string;
 }
 
-const eventRow = z.object({
-  position: z.number(),
-  discussion_id: z.string(),
-  user_id: z.string(),
-  type: z.string(),
-  at: z.string(),
-  data: z.string(),
-});
-
 const eventColumns = sql.fragment`
   e.position, coalesce(e.discussion_id::text, '') AS discussion_id, coalesce(e.user_id::text, '') AS user_id,
   e.type, wire_time(e.at) AS at, e.data
@@ -54,13 +45,25 @@ export interface PageBounds {
   maxBytes: number;
 }
 
-/** A stretch of the log; `complete` if nothing followed it. */
+/** A stretch of the log; `complete` if nothing followed it. What is before `oldest` has been pruned. */
 export interface LogPage {
   events: readonly LogEvent[];
   complete: boolean;
+  oldest: number;
 }
 
-const pageRow = eventRow.extend({ rows_found: z.number() });
+/** A row of a page; an empty page is one row without an event. */
+const foundRow = z.object({
+  position: z.number().nullable(),
+  discussion_id: z.string(),
+  user_id: z.string(),
+  type: z.string().nullable(),
+  at: z.string().nullable(),
+  data: z.string().nullable(),
+  oldest: z.number(),
+  rows_found: z.number(),
+});
+type FoundEvent = z.infer<typeof foundRow> & LogEvent;
 
 /** Events after a position, in order. */
 export async function readEvents(db: Database, after: number, bounds: PageBounds): Promise<LogPage> {
@@ -85,8 +88,9 @@ export async function readEventsFor(
       SELECT * FROM events AS e WHERE e.discussion_id = given.id AND ${range}
       ORDER BY e.position LIMIT ${bounds.limit}
     ) AS x
-    UNION
+    UNION ALL
     (SELECT * FROM events AS e WHERE e.user_id = ${filter.user_id}::uuid AND ${range}
+        AND (e.discussion_id = ANY (${sql.array(filter.discussion_ids, "uuid")})) IS NOT TRUE
       ORDER BY e.position LIMIT ${bounds.limit})
     ORDER BY position LIMIT ${bounds.limit}
   `;
@@ -95,16 +99,20 @@ export async function readEventsFor(
 
 /** Cuts what was found where its bytes exceed the bound. */
 async function readPage(db: Database, found: FragmentSqlToken, bounds: PageBounds): Promise<LogPage> {
-  const rows = await db.any(sql.type(pageRow)`
-    SELECT ${eventColumns}, e.rows_found FROM (
+  const rows = await db.any(sql.type(foundRow)`
+    SELECT ends.oldest, coalesce(e.rows_found, 0) AS rows_found, ${eventColumns}
+    FROM (SELECT coalesce(min(position), 1) AS oldest FROM events) AS ends
+    LEFT JOIN (
       SELECT f.*, count(*) OVER () AS rows_found,
         sum(octet_length(f.data)) OVER (ORDER BY f.position) - octet_length(f.data) AS bytes_before
       FROM (${found}) AS f
-    ) AS e
-    WHERE e.bytes_before <= ${bounds.maxBytes} ORDER BY e.position
+    ) AS e ON e.bytes_before <= ${bounds.maxBytes}
+    ORDER BY e.position
   `);
   const rowsFound = rows[0]?.rows_found ?? 0;
-  return { events: rows, complete: rows.length === rowsFound && rowsFound < bounds.limit };
+  const events = rows.filter((row): row is FoundEvent => row.position !== null);
+  const complete = events.length === rowsFound && rowsFound < bounds.limit;
+  return { events, complete, oldest: rows[0]?.oldest ?? 1 };
 }
 
 const openingRow = z.object({
@@ -184,9 +192,15 @@ export async function readOpening(
  */
 export async function pruneEvents(db: Database, days: number, limit: number): Promise<number> {
   const result = await db.query(sql.unsafe`
+    WITH kept AS (
+      -- The walk from the old end stops at the first row to keep: at once, if there is nothing to prune.
+      SELECT least(
+        (SELECT max(position) FROM events),
+        (SELECT e.position FROM events AS e WHERE e.at >= now() - ${days} * interval '1 day'
+          ORDER BY e.position LIMIT 1)) AS first
+    )
     DELETE FROM events WHERE position IN (
-      SELECT e.position FROM events AS e
-      WHERE e.position < (SELECT max(position) FROM events) AND e.at < now() - ${days} * interval '1 day'
+      SELECT e.position FROM events AS e, kept WHERE e.position < kept.first
       ORDER BY e.position LIMIT ${limit}
     )
   `);

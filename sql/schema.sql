@@ -129,11 +129,17 @@ CREATE UNIQUE INDEX messages_client_id_key ON public.messages USING btree (discu
 
 CREATE INDEX messages_sender_idx ON public.messages USING btree (sender_id, discussion_id, seq);
 
+CREATE INDEX refresh_tokens_expires_at_idx ON public.refresh_tokens USING btree (expires_at);
+
 CREATE INDEX refresh_tokens_session_id_idx ON public.refresh_tokens USING btree (session_id);
 
 CREATE INDEX sessions_expires_at_idx ON public.sessions USING btree (expires_at);
 
+CREATE INDEX sessions_revoked_at_idx ON public.sessions USING btree (revoked_at) WHERE (revoked_at IS NOT NULL);
+
 CREATE INDEX sessions_user_id_idx ON public.sessions USING btree (user_id);
+
+CREATE INDEX tickets_expires_at_idx ON public.tickets USING btree (expires_at);
 
 CREATE INDEX tickets_session_id_idx ON public.tickets USING btree (session_id);
 
@@ -534,11 +540,15 @@ AS $function$
   SELECT coalesce(array_agg(id ORDER BY place), '{}')
   FROM (
     SELECT named.id, min(found.place) AS place
-    FROM regexp_matches(content, '(?<![[:alnum:]_.@-])@([a-zA-Z0-9_.-]{3,64})', 'g')
-      WITH ORDINALITY AS found (match, place)
+    FROM (
+      SELECT lower(match[1]) AS name, min(place) AS place
+      FROM regexp_matches(content, '(?<![[:alnum:]_.@-])@([a-zA-Z0-9_.-]{3,64})', 'g')
+        WITH ORDINALITY AS matches (match, place)
+      GROUP BY lower(match[1]) ORDER BY min(place) LIMIT 50
+    ) AS found
     CROSS JOIN LATERAL (
       SELECT u.id FROM users AS u JOIN members AS m ON m.user_id = u.id AND m.discussion_id = of_discussion
-      WHERE u.username IN (lower(found.match[1]), rtrim(lower(found.match[1]), '._-'))
+      WHERE u.username IN (found.name, rtrim(found.name, '._-'))
       ORDER BY length(u.username) DESC LIMIT 1
     ) AS named
     GROUP BY named.id

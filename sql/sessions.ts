@@ -184,13 +184,27 @@ export async function findEndedSessions(
   `);
 }
 
-/** Removes what can no longer be used. Ended sessions are kept for a day, so that their owners see why. */
-export async function pruneSessions(db: Database): Promise<void> {
-  await db.query(sql.unsafe`DELETE FROM tickets WHERE expires_at < now()`);
-  await db.query(sql.unsafe`DELETE FROM refresh_tokens WHERE expires_at < now()`);
-  await db.query(sql.unsafe`
-    DELETE FROM sessions WHERE expires_at < now() OR revoked_at < now() - interval '1 day'
+/**
+ * Removes what can no longer be used, at most `limit` rows of each kind, and tells how many rows went. Ended
+ * sessions are kept for a day, so that a stolen token that comes back is still recognised.
+ */
+export async function pruneSessions(db: Database, limit: number): Promise<number> {
+  const result = await db.query(sql.unsafe`
+    WITH old_tickets AS (
+      DELETE FROM tickets WHERE ticket_hash IN (
+        SELECT ticket_hash FROM tickets WHERE expires_at < now() LIMIT ${limit}) RETURNING 1
+    ), old_tokens AS (
+      DELETE FROM refresh_tokens WHERE token_hash IN (
+        SELECT token_hash FROM refresh_tokens WHERE expires_at < now() LIMIT ${limit}) RETURNING 1
+    ), old_sessions AS (
+      DELETE FROM sessions WHERE id IN (
+        (SELECT id FROM sessions WHERE expires_at < now() LIMIT ${limit})
+        UNION (SELECT id FROM sessions WHERE revoked_at < now() - interval '1 day' LIMIT ${limit}))
+      RETURNING 1
+    )
+    SELECT FROM old_tickets UNION ALL SELECT FROM old_tokens UNION ALL SELECT FROM old_sessions
   `);
+  return result.rowCount;
 }
 
 function binary(value: Buffer | null) {

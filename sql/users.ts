@@ -25,6 +25,17 @@ export async function findCredentials(db: Database, login: string) {
   `);
 }
 
+/**
+ * Whether this is still the user's password hash, and keeps it so until the end of the transaction: a change
+ * of the password waits, and then sees what the transaction did.
+ */
+export async function holdPassword(db: Database, id: string, passwordHash: string): Promise<boolean> {
+  const held = await db.maybeOne(sql.type(z.object({ id: z.uuid() }))`
+    SELECT id FROM users WHERE id = ${id}::uuid AND password_hash = ${passwordHash} FOR SHARE
+  `);
+  return held !== null;
+}
+
 export async function findPasswordHash(db: Database, id: string): Promise<string | null> {
   return db.maybeOneFirst(sql.type(z.object({ password_hash: z.string() }))`
     SELECT password_hash FROM users WHERE id = ${id}::uuid
@@ -44,7 +55,8 @@ export async function findMe(db: Database, id: string): Promise<string> {
 }
 
 /**
- * Changes what is not undefined; an e-mail address of null removes it. Violates users_email_key when taken.
+ * Changes what is not undefined; an e-mail address of null removes it. With `current_hash`, only while that
+ * is the user's password hash; tells whether it was. Violates users_email_key when taken.
  */
 export async function updateUser(
   db: Database,
@@ -54,16 +66,20 @@ export async function updateUser(
     email?: string | null | undefined;
     status_text?: string | undefined;
     password_hash?: string | undefined;
+    current_hash?: string | undefined;
   },
-): Promise<void> {
-  await db.query(sql.unsafe`
+): Promise<boolean> {
+  const result = await db.query(sql.unsafe`
     UPDATE users SET
       display_name = coalesce(${changes.display_name ?? null}::text, display_name),
       email = CASE WHEN ${changes.email !== undefined} THEN ${changes.email ?? null}::text ELSE email END,
       status_text = coalesce(${changes.status_text ?? null}::text, status_text),
       password_hash = coalesce(${changes.password_hash ?? null}::text, password_hash)
     WHERE id = ${id}::uuid
+      AND (${changes.current_hash ?? null}::text IS NULL
+        OR password_hash = ${changes.current_hash ?? null}::text)
   `);
+  return result.rowCount > 0;
 }
 
 /** People by username. `query` is the start of a username or of any word of a display name. */

@@ -1,7 +1,7 @@
 import { type H3Event, HTTPResponse } from "h3";
 import { z } from "zod";
-import { listSessions, revokeSession } from "../../sql/sessions.ts";
-import { createTicket, login, refresh, register, type SignIn } from "../commands/accounts.ts";
+import { listSessions } from "../../sql/sessions.ts";
+import { createTicket, endSession, login, refresh, register, type SignIn } from "../commands/accounts.ts";
 import { fail } from "../errors.ts";
 import {
   displayNameSchema,
@@ -78,7 +78,7 @@ export function sessionRoutes(parts: Parts): Route[] {
       path: "/api/v1/auth/logout",
       access: "session",
       handle: async ({ event, caller }) => {
-        await revokeSession(parts.pool, caller.session_id, caller.user_id);
+        await endSession(parts.accounts, caller.session_id, caller.user_id);
         return new HTTPResponse(null, {
           status: 204,
           headers: { "set-cookie": sessionCookie(event, "", 0) },
@@ -106,7 +106,7 @@ export function sessionRoutes(parts: Parts): Route[] {
       access: "session",
       params: sessionParams,
       handle: async ({ caller, params }) => {
-        const revoked = await revokeSession(parts.pool, params.id, caller.user_id);
+        const revoked = await endSession(parts.accounts, params.id, caller.user_id);
         return revoked ? noContent() : fail("session_not_found");
       },
     }),

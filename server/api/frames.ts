@@ -19,6 +19,7 @@ export interface FrameParts {
 export function createFrameHandler(parts: FrameParts, stream: Stream): (data: unknown) => void {
   /** How many frames are unanswered, and how many of these not even begun or, other than sends, not done. */
   let unanswered = 0;
+  let characters = 0;
   let held = 0;
   let begun: Promise<unknown> = Promise.resolve();
   let answered: Promise<unknown> = Promise.resolve();
@@ -56,10 +57,14 @@ export function createFrameHandler(parts: FrameParts, stream: Stream): (data: un
     // What was under way when the socket was closed is not carried out any more.
     if (stream.isClosed) return;
     if (typeof data !== "string" || !isJson(data)) return stream.close("bad_frame");
-    if (unanswered >= limits.framesWaiting) return stream.close("rate_limited");
+    if (unanswered >= limits.framesWaiting || characters + data.length > limits.framesWaitingCharacters) {
+      return stream.close("rate_limited");
+    }
     unanswered++;
+    characters += data.length;
     answered = handle(data, answered).finally(() => {
       unanswered--;
+      characters -= data.length;
     });
   };
 }

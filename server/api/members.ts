@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { findDiscussion } from "../../sql/discussions.ts";
-import { findStanding, listMembers, markRead } from "../../sql/members.ts";
-import { addMembers, changeRole, joinDiscussion, removeMember } from "../commands/members.ts";
+import { findStanding, listMembers } from "../../sql/members.ts";
+import { addMembers, changeRole, joinDiscussion, readUpTo, removeMember } from "../commands/members.ts";
 import { fail } from "../errors.ts";
 import { idSchema, idsSchema, limitSchema, pageCursorSchema, timestampSchema } from "../fields.ts";
 import type { Parts } from "./parts.ts";
@@ -91,15 +91,8 @@ export function readRoutes(parts: Parts): Route[] {
       params: discussionParams,
       body: readBody,
       handle: async ({ caller, params, body }) => {
-        const read = await markRead(parts.pool, params.id, caller.user_id, body.seq);
-        return json(200, read ?? (await notMember(parts, params.id, caller.user_id)));
+        return json(200, await readUpTo(parts.pool, caller.user_id, params.id, body.seq));
       },
     }),
   ];
-}
-
-/** Refuses somebody who is not a member: discussion_not_found where there is nothing to see. */
-async function notMember(parts: Parts, id: string, userId: string): Promise<never> {
-  const standing = await findStanding(parts.pool, id, userId);
-  return fail(standing === "visitor" ? "not_a_member" : "discussion_not_found");
 }

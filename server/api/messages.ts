@@ -1,7 +1,6 @@
 import { z } from "zod";
 import { findStanding } from "../../sql/members.ts";
 import { listMessages, readHistory } from "../../sql/messages.ts";
-import { fail } from "../errors.ts";
 import {
   clientIdSchema,
   contentSchema,
@@ -13,6 +12,7 @@ import {
 } from "../fields.ts";
 import type { Parts } from "./parts.ts";
 import { json, list, type Route, route } from "./route.ts";
+import { requireMembership } from "./standing.ts";
 
 const discussionParams = z.object({ id: idSchema });
 const sendBody = z.strictObject({
@@ -69,8 +69,7 @@ export function messageRoutes(parts: Parts): Route[] {
       query: historyQuery,
       handle: async ({ caller, params, query }) => {
         const page = await readHistory(parts.pool, params.id, caller.user_id, historyWindow(query));
-        if (page.standing === null) fail("discussion_not_found");
-        if (page.standing === "visitor") fail("not_a_member");
+        requireMembership(page.standing);
         return json(200, historyJson(page, query));
       },
     }),
@@ -88,9 +87,7 @@ export function messageRoutes(parts: Parts): Route[] {
           limit: query.limit,
         });
         if (page.items === "" && query.discussion_id) {
-          const role = await findStanding(parts.pool, query.discussion_id, caller.user_id);
-          if (role === null) fail("discussion_not_found");
-          if (role === "visitor") fail("not_a_member");
+          requireMembership(await findStanding(parts.pool, query.discussion_id, caller.user_id));
         }
         return list(page.items, page.nextKey);
       },

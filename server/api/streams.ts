@@ -10,6 +10,7 @@ import { fail } from "../errors.ts";
 import { cursorSchema, idSchema } from "../fields.ts";
 import type { Parts } from "./parts.ts";
 import { parse } from "./problems.ts";
+import { requireMembership } from "./standing.ts";
 
 /** The paths of streams: all of one's discussions, or one; as Server-Sent Events, or as a WebSocket. */
 const paths = /^\/api\/v1(?:\/discussions\/([^/]+))?\/(events|ws)$/;
@@ -51,8 +52,7 @@ export async function openStream(
     since: since ?? null,
   });
   if (!opening.session_live) fail("session_revoked");
-  if (discussionId !== null && opening.standing === null) fail("discussion_not_found");
-  if (discussionId !== null && opening.standing === "visitor") fail("not_a_member");
+  if (discussionId !== null) requireMembership(opening.standing);
   return { session, opening, discussionId };
 }
 

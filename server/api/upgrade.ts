@@ -3,6 +3,7 @@ import type { Duplex } from "node:stream";
 import type { Peer } from "crossws";
 import crossws from "crossws/adapters/node";
 import { NodeRequest } from "srvx/node";
+import { encodePong } from "../delivery/encoding.ts";
 import { socketWire } from "../delivery/socket.ts";
 import type { Stream } from "../delivery/stream.ts";
 import { Failure, fail } from "../errors.ts";
@@ -24,17 +25,25 @@ interface SocketContext {
   handleFrame?: (data: unknown) => void;
 }
 
+const serverOptions = {
+  maxPayload: limits.frameBytes,
+  perMessageDeflate: false,
+  // `ws` would answer pings past the outbox, so without a bound for a client that does not read.
+  autoPong: false,
+};
+
 /** Answers WebSocket upgrades on a server: `/api/v1/ws` and `/api/v1/discussions/{id}/ws`. */
 export function serveSockets(parts: Parts, server: Server): void {
   const adapter = crossws({
     idleTimeout: limits.socketPingSeconds,
-    serverOptions: { maxPayload: limits.frameBytes, perMessageDeflate: false },
+    serverOptions,
     // A namespace per path would be kept for ever.
     getNamespace: () => "sockets",
     hooks: {
       upgrade: (request) => upgrade(parts, request as UpgradeRequest),
       open: (peer) => open(parts, peer),
       message: (peer, message) => contextOf(peer).handleFrame?.(message.rawData),
+      ping: (peer, data) => contextOf(peer).stream?.sendRaw(encodePong(data)),
       close: (peer) => {
         const { stream } = contextOf(peer);
         if (stream) parts.hub.remove(stream);
@@ -60,7 +69,7 @@ export function serveSockets(parts: Parts, server: Server): void {
 async function upgrade(
   parts: Parts,
   request: UpgradeRequest,
-): Promise<Response | { context: Record<string, unknown> }> {
+): Promise<Response | { context: Record<string, unknown>; headers: Record<string, string> }> {
   const requestId = readRequestId(request.headers);
   const url = new URL(request.url);
   try {
@@ -71,7 +80,10 @@ async function upgrade(
     const socket = request.runtime?.node?.upgrade?.socket as Duplex;
     const context: SocketContext = { opened, socket };
     parts.log.info({ request_id: requestId, path: url.pathname, status: 101 }, "request");
-    return { context: context as unknown as Record<string, unknown> };
+    return {
+      context: context as unknown as Record<string, unknown>,
+      headers: { "x-request-id": requestId },
+    };
   } catch (error) {
     const problem = problemResponse(toFailure(error, parts.log), requestId);
     parts.log.info({ request_id: requestId, path: url.pathname, status: problem.status }, "request");

@@ -1,5 +1,6 @@
 import { type Database, inTransaction, type Pool } from "../../sql/database.ts";
 import {
+  findLiveSession,
   insertSession,
   insertTicket,
   renewSession,
@@ -8,7 +9,14 @@ import {
   revokeSession,
   useRefreshToken,
 } from "../../sql/sessions.ts";
-import { findCredentials, findMe, findPasswordHash, insertUser, updateUser } from "../../sql/users.ts";
+import {
+  findCredentials,
+  findMe,
+  findPasswordHash,
+  holdPassword,
+  insertUser,
+  updateUser,
+} from "../../sql/users.ts";
 import { fail } from "../errors.ts";
 import { limits } from "../limits.ts";
 import type { Passwords } from "./passwords.ts";
@@ -59,8 +67,20 @@ export async function login(
 ): Promise<SignIn> {
   const user = await findCredentials(parts.pool, credentials.username);
   const matches = await parts.passwords.verify(user?.password_hash ?? null, credentials.password);
-  if (!user || !matches) return fail("invalid_credentials", "Wrong username, e-mail address or password");
-  return inTransaction(parts.pool, (transaction) => beginSession(parts, transaction, user.id, client));
+  const signIn =
+    user && matches
+      ? await inTransaction(parts.pool, async (transaction) => {
+          // The password may have been changed while it was being checked.
+          if (!(await holdPassword(transaction, user.id, user.password_hash))) return null;
+          return beginSession(parts, transaction, user.id, client);
+        })
+      : null;
+  return signIn ?? fail("invalid_credentials", "Wrong username, e-mail address or password");
+}
+
+/** Ends one of a user's sessions; false if there is no such live one. */
+export async function endSession(parts: AccountParts, sessionId: string, userId: string): Promise<boolean> {
+  return revokeSession(parts.pool, sessionId, userId);
 }
 
 /**
@@ -106,31 +126,32 @@ export interface MeChanges {
 }
 
 /**
- * Changes one's own account; a new password ends the other sessions. Throws invalid_credentials, email_taken.
+ * Changes one's own account; a new password ends the other sessions. Throws invalid_credentials, email_taken,
+ * session_revoked.
  */
 export async function updateMe(
   parts: AccountParts,
   session: { user_id: string; session_id: string },
   changes: MeChanges,
 ): Promise<string> {
-  const passwordHash = await changedPassword(parts, session.user_id, changes);
+  const hashes = await changedPassword(parts, session.user_id, changes);
   return inTransaction(parts.pool, async (transaction) => {
-    await updateUser(transaction, session.user_id, { ...changes, password_hash: passwordHash });
-    if (passwordHash) await revokeOtherSessions(transaction, session.session_id, session.user_id);
+    // Only while the password is the one that was checked, and the session was not ended meanwhile.
+    const changed = await updateUser(transaction, session.user_id, { ...changes, ...hashes });
+    if (!changed) return fail("invalid_credentials", "The current password is wrong");
+    const live = await findLiveSession(transaction, session.session_id, session.user_id);
+    if (!live) return fail("session_revoked");
+    if (hashes) await revokeOtherSessions(transaction, session.session_id, session.user_id);
     return findMe(transaction, session.user_id);
   });
 }
 
-async function changedPassword(
-  parts: AccountParts,
-  userId: string,
-  changes: MeChanges,
-): Promise<string | undefined> {
+async function changedPassword(parts: AccountParts, userId: string, changes: MeChanges) {
   if (changes.password === undefined) return undefined;
   const current = await findPasswordHash(parts.pool, userId);
   const matches = await parts.passwords.verify(current, changes.current_password ?? "");
-  if (!matches) fail("invalid_credentials", "The current password is wrong");
-  return parts.passwords.hash(changes.password);
+  if (!matches || current === null) return fail("invalid_credentials", "The current password is wrong");
+  return { current_hash: current, password_hash: await parts.passwords.hash(changes.password) };
 }
 
 async function beginSession(

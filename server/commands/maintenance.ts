@@ -14,13 +14,16 @@ export function startMaintenance(pool: Pool, retentionDays: number, log: Logger)
     timer = setTimeout(run, limits.maintenanceMs * (0.5 + Math.random()));
     timer.unref();
   };
-  const run = async () => {
+  const prune = async (what: string, step: () => Promise<number>) => {
     try {
-      await pruneSessions(pool);
-      while ((await pruneEvents(pool, retentionDays, limits.pruneRows)) === limits.pruneRows);
+      while ((await step()) >= limits.pruneRows);
     } catch (error) {
-      log.warn({ err: error }, "maintenance failed");
+      log.warn({ err: error, what }, "pruning failed");
     }
+  };
+  const run = async () => {
+    await prune("sessions", () => pruneSessions(pool, limits.pruneRows));
+    await prune("events", () => pruneEvents(pool, retentionDays, limits.pruneRows));
     schedule();
   };
   schedule();

@@ -5,7 +5,9 @@ import {
   countOthers,
   deleteMember,
   findRole,
+  findStanding,
   insertMembers,
+  markRead,
   type Role,
   updateRole,
 } from "../../sql/members.ts";
@@ -79,6 +81,16 @@ export async function removeMember(pool: Pool, actorId: string, id: string, user
     await setGroupIdentity(transaction, id, { name: discussion.name, removed: [userId] });
     await deleteMember(transaction, id, userId);
   });
+}
+
+/**
+ * Marks a discussion as read up to a message; never moves back. Throws discussion_not_found, not_a_member.
+ */
+export async function readUpTo(pool: Pool, userId: string, id: string, seq: number) {
+  const read = await markRead(pool, id, userId, seq);
+  if (read) return read;
+  const standing = await findStanding(pool, id, userId);
+  return fail(standing === "visitor" ? "not_a_member" : "discussion_not_found");
 }
 
 function mayRemove(actor: Role, target: Role): boolean {

@@ -33,20 +33,26 @@ interface Waiting {
  */
 export function createSender(pool: Pool): Sender {
   const line: Waiting[] = [];
+  let lineBytes = 0;
   let inFlight = false;
 
   async function drain(): Promise<void> {
     inFlight = true;
     // Sends of the same tick belong to the same batch.
     await null;
-    while (line.length > 0) await store(pool, takeBatch(line));
+    while (line.length > 0) {
+      const batch = takeBatch(line);
+      for (const { bytes } of batch) lineBytes -= bytes;
+      await store(pool, batch);
+    }
     inFlight = false;
   }
 
   return {
     send: (send) =>
       new Promise((resolve, reject) => {
-        if (line.length >= limits.sendsWaiting) {
+        const bytes = Buffer.byteLength(send.content);
+        if (line.length >= limits.sendsWaiting || lineBytes + bytes > limits.sendsWaitingBytes) {
           reject(
             new Failure("overloaded", "Too many messages at once", {
               retryAfterSeconds: limits.retryAfterSeconds,
@@ -54,7 +60,8 @@ export function createSender(pool: Pool): Sender {
           );
           return;
         }
-        line.push({ send, bytes: Buffer.byteLength(send.content), resolve, reject });
+        line.push({ send, bytes, resolve, reject });
+        lineBytes += bytes;
         if (!inFlight) void drain();
       }),
   };
@@ -89,10 +96,12 @@ async function store(pool: Pool, batch: Waiting[]): Promise<void> {
       answer(waiting, results[index]);
     });
   } catch (error) {
-    // One send that Postgres refuses must not take the others along: each is tried alone. Not so when
+    // One send that Postgres refuses must not take the others along: it is found by halving. Not so when
     // Postgres itself is away: then all of them would wait for as many time-outs.
     if (batch.length > 1 && !isUnavailable(error)) {
-      for (const waiting of batch) await store(pool, [waiting]);
+      const half = Math.ceil(batch.length / 2);
+      await store(pool, batch.slice(0, half));
+      await store(pool, batch.slice(half));
     } else {
       for (const { reject } of batch) reject(error);
     }

@@ -50,19 +50,28 @@ export function encodeSse(type: string, cursor: string | null, json: string): Bu
 
 /** An unmasked, unfragmented text frame (RFC 6455, section 5.2). */
 export function encodeFrame(json: string): Buffer {
-  const length = Buffer.byteLength(json);
+  return frame(0x81, Buffer.from(json));
+}
+
+/** The answer to a ping, with its data: at most 125 bytes. */
+export function encodePong(data: Uint8Array): Buffer {
+  return frame(0x8a, data);
+}
+
+function frame(firstByte: number, payload: Uint8Array): Buffer {
+  const { length } = payload;
   const headerLength = length < 126 ? 2 : length < 65_536 ? 4 : 10;
-  const frame = Buffer.allocUnsafe(headerLength + length);
-  frame[0] = 0x81;
+  const bytes = Buffer.allocUnsafe(headerLength + length);
+  bytes[0] = firstByte;
   if (headerLength === 2) {
-    frame[1] = length;
+    bytes[1] = length;
   } else if (headerLength === 4) {
-    frame[1] = 126;
-    frame.writeUInt16BE(length, 2);
+    bytes[1] = 126;
+    bytes.writeUInt16BE(length, 2);
   } else {
-    frame[1] = 127;
-    frame.writeBigUInt64BE(BigInt(length), 2);
+    bytes[1] = 127;
+    bytes.writeBigUInt64BE(BigInt(length), 2);
   }
-  frame.write(json, headerLength);
-  return frame;
+  bytes.set(payload, headerLength);
+  return bytes;
 }

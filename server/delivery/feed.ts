@@ -38,6 +38,7 @@ export class Feed {
   #announced: Announcement[] = [];
   #healthy = false;
   #stopped = false;
+  #deafChecks = 0;
   #onFirstListening = () => {};
 
   constructor(options: FeedOptions) {
@@ -171,6 +172,7 @@ export class Feed {
 
   #apply(events: readonly LogEvent[]): void {
     const fresh: EncodedEvent[] = [];
+    let erased = "";
     for (const event of events) {
       if (event.position <= this.#position) continue;
       if (event.position !== this.#position + 1) {
@@ -182,7 +184,11 @@ export class Feed {
       const encoded = new EncodedEvent(this.#epoch, event);
       this.#position = event.position;
       this.#at = event.at;
-      if (event.type === "discussion.deleted") this.#recent.erase(event.discussion_id);
+      // One event for each former member, all in a row.
+      if (event.type === "discussion.deleted" && erased !== event.discussion_id) {
+        erased = event.discussion_id;
+        this.#recent.erase(erased);
+      }
       this.#recent.push(encoded);
       fresh.push(encoded);
     }
@@ -207,8 +213,10 @@ export class Feed {
       // What comes in while the question is under way must not be compared with its answer.
       const seen = { position: this.#position, at: this.#at };
       const log = await within(limits.watchdogMs * 2, readLogEnd(this.#options.pool, seen.position));
-      const isSame = log.newest >= seen.position && (seen.at === "" || log.at === seen.at);
+      const isPruned = seen.position < log.oldest;
+      const isSame = log.newest >= seen.position && (seen.at === "" || isPruned || log.at === seen.at);
       if (log.epoch !== this.#epoch || !isSame) return await this.#beginAgain(log.epoch);
+      this.#replaceDeafListener();
       const { newest } = log;
       if (newest > this.#position) await setTimeoutPromise(limits.watchdogMs / 8);
       if (newest > this.#position && this.#listener?.isConnected() && !this.#reading) {
@@ -221,6 +229,15 @@ export class Feed {
       if (this.#healthy) this.#options.log.warn({ err: error }, "cannot see the end of the log");
       this.#healthy = false;
     }
+  }
+
+  /** pg-listen tries again by itself, but not after a LISTEN that failed or was never answered. */
+  #replaceDeafListener(): void {
+    this.#deafChecks = this.#listener?.isConnected() ? 0 : this.#deafChecks + 1;
+    if (this.#deafChecks < limits.deafChecks) return;
+    this.#deafChecks = 0;
+    this.#options.log.warn("the listener does not come back: listening anew");
+    this.#listen();
   }
 
   /**

@@ -12,6 +12,7 @@ const heartbeat = Buffer.from(":\n\n");
  */
 export class Hub {
   #streams = new Set<Stream>();
+  #live = new WeakSet<Stream>();
   #byDiscussion = new Map<string, Set<Stream>>();
   #byUser = new Map<string, Set<Stream>>();
   #heartbeat: NodeJS.Timeout | undefined;
@@ -29,9 +30,10 @@ export class Hub {
     clearInterval(this.#heartbeat);
   }
 
-  /** Counts a stream in, from its opening on; it hears nothing before attach(). */
+  /** Counts a stream in, from its opening on. Before attach() it hears nothing, but may be ended. */
   add(stream: Stream): void {
     this.#streams.add(stream);
+    insert(this.#byUser, stream.owner.userId, stream);
     if (this.#draining) stream.close(this.#draining);
   }
 
@@ -39,7 +41,7 @@ export class Hub {
    * From now on the stream is shown every event; it has seen all before. Call it in the turn of that check.
    */
   attach(stream: Stream): void {
-    insert(this.#byUser, stream.owner.userId, stream);
+    this.#live.add(stream);
     for (const discussionId of stream.discussions) insert(this.#byDiscussion, discussionId, stream);
   }
 
@@ -47,6 +49,7 @@ export class Hub {
   remove(stream: Stream): void {
     stream.end();
     this.#streams.delete(stream);
+    this.#live.delete(stream);
     drop(this.#byUser, stream.owner.userId, stream);
     for (const discussionId of stream.discussions) drop(this.#byDiscussion, discussionId, stream);
   }
@@ -100,6 +103,10 @@ export class Hub {
   #dispatchPersonal(encoded: EncodedEvent): void {
     const { discussion_id, user_id, type } = encoded.event;
     for (const stream of [...(this.#byUser.get(user_id) ?? [])]) {
+      if (!this.#live.has(stream)) {
+        stream.endIfOver(encoded);
+        continue;
+      }
       if (joiningTypes.has(type) && stream.covers(discussion_id))
         insert(this.#byDiscussion, discussion_id, stream);
       stream.offer(encoded);

@@ -61,14 +61,19 @@ async function replayPage(parts: JoinParts, stream: Stream, to: number): Promise
   const epoch = feed.epoch;
   const discussionIds = [...stream.discussions];
   const filter = { discussion_ids: discussionIds, user_id: stream.owner.userId, after: stream.position, to };
-  const { events, complete } = await parts.inTurn(() => readEventsFor(pool, filter, limits.logPage));
+  const page = await parts.inTurn(async () =>
+    stream.isClosed ? null : readEventsFor(pool, filter, limits.logPage),
+  );
+  if (page === null) return;
+  // Pruned under the replay: the client comes back with its cursor, and is told to begin anew.
+  if (page.oldest > filter.after + 1) return stream.close("restarting");
   const asked = new Set(discussionIds);
-  for (const event of events) {
+  for (const event of page.events) {
     stream.offer(new EncodedEvent(epoch, event));
     const joined = event.user_id === stream.owner.userId && joiningTypes.has(event.type);
     if (joined && stream.discussions.has(event.discussion_id) && !asked.has(event.discussion_id)) return;
   }
-  if (complete) stream.skipTo(to);
+  if (page.complete) stream.skipTo(to);
 }
 
 /** A client that reads nothing at all of its replay is given up after a while. */

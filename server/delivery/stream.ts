@@ -155,20 +155,27 @@ export class Stream {
     else this.#wire.write(pending.length === 1 ? (pending[0] as Buffer) : Buffer.concat(pending));
   }
 
+  /**
+   * Ends the stream at once if an event takes the right to it away: also while it is still replaying, which
+   * would meet that event only later. A removal before the right was checked was undone by a later joining.
+   */
+  endIfOver({ event }: EncodedEvent): void {
+    const { position, discussion_id, user_id, type, data } = event;
+    if (user_id !== this.owner.userId || position <= this.owner.authorizedAt) return;
+    if (type === "session.revoked" && data.includes(this.owner.sessionId)) this.close("session_revoked");
+    if (leavingTypes.has(type) && discussion_id === this.owner.discussionId) this.close("not_a_member");
+  }
+
   #offerPersonal(encoded: EncodedEvent): void {
-    const { position, discussion_id, type, data } = encoded.event;
-    if (type === "session.revoked") {
-      if (data.includes(this.owner.sessionId)) this.close("session_revoked");
-      return;
-    }
+    const { discussion_id, type } = encoded.event;
+    if (discussion_id === "") this.endIfOver(encoded);
     if (!this.covers(discussion_id)) return;
     if (joiningTypes.has(type)) this.discussions.add(discussion_id);
     if (!this.discussions.has(discussion_id)) return;
     if (!internalTypes.has(type)) this.#push(encoded.bytes(this.#wire.format));
     if (!leavingTypes.has(type)) return;
     this.discussions.delete(discussion_id);
-    // A removal before the right was checked was undone by a later joining, which is still to come.
-    if (this.owner.discussionId !== null && position > this.owner.authorizedAt) this.close("not_a_member");
+    this.endIfOver(encoded);
   }
 
   #end(closing: Closing): void {

@@ -1,5 +1,5 @@
 -- The JSON of the wire, made in one place. Each shape is a composite type, so that row_to_json() prints it
--- without spaces and the function stays one expression, which Postgres inlines into its caller.
+-- without spaces. Those without sub-selects (users, messages) are one expression, which Postgres inlines.
 
 DROP TYPE IF EXISTS user_shape, message_shape, member_shape, event_discussion_shape CASCADE;
 

@@ -1,15 +1,19 @@
--- The members whom a text names as @username, in the order of their first mention. A full stop, hyphen or
--- underscore at the end belongs to the sentence, unless there is a member whose name ends so.
+-- The members whom a text names as @username, in the order of their first mention; of the first 50 names. A
+-- full stop, hyphen or underscore at the end belongs to the sentence, unless a member's name ends so.
 CREATE OR REPLACE FUNCTION mentioned_ids(of_discussion uuid, content text) RETURNS uuid[]
 LANGUAGE sql STABLE AS $$
   SELECT coalesce(array_agg(id ORDER BY place), '{}')
   FROM (
     SELECT named.id, min(found.place) AS place
-    FROM regexp_matches(content, '(?<![[:alnum:]_.@-])@([a-zA-Z0-9_.-]{3,64})', 'g')
-      WITH ORDINALITY AS found (match, place)
+    FROM (
+      SELECT lower(match[1]) AS name, min(place) AS place
+      FROM regexp_matches(content, '(?<![[:alnum:]_.@-])@([a-zA-Z0-9_.-]{3,64})', 'g')
+        WITH ORDINALITY AS matches (match, place)
+      GROUP BY lower(match[1]) ORDER BY min(place) LIMIT 50
+    ) AS found
     CROSS JOIN LATERAL (
       SELECT u.id FROM users AS u JOIN members AS m ON m.user_id = u.id AND m.discussion_id = of_discussion
-      WHERE u.username IN (lower(found.match[1]), rtrim(lower(found.match[1]), '._-'))
+      WHERE u.username IN (found.name, rtrim(found.name, '._-'))
       ORDER BY length(u.username) DESC LIMIT 1
     ) AS named
     GROUP BY named.id

@@ -1,0 +1,112 @@
+import assert from "node:assert/strict";
+import pg from "pg";
+import { test } from "uvu";
+import { assertProblem, Client, password, register } from "./support/client.ts";
+import { eventually, withServer } from "./support/server.ts";
+import { openTestStream } from "./support/streams.ts";
+
+test("a discussion's id in capitals names the same discussion, also to a stream that ends at removal", () =>
+  withServer(async (t) => {
+    const ann = await register(t.url, "ann");
+    const bob = await register(t.url, "bob");
+    const group = await ann.ok("POST", "/discussions", {
+      kind: "group",
+      name: "G",
+      member_ids: [bob.user.id],
+    });
+    const capitals = group.id.toUpperCase();
+    assert.equal((await bob.ok("GET", `/discussions/${capitals}`)).id, group.id);
+    for (const kind of ["sse", "ws"] as const) {
+      const stream = await openTestStream(kind, bob, { discussionId: capitals });
+      await stream.until((received) => received.some(({ type }) => type === "ready"));
+      await ann.ok("DELETE", `/discussions/${group.id}/members/${bob.user.id.toUpperCase()}`);
+      await eventually(() => assert.equal(stream.ended(), 4503));
+      await ann.ok("POST", `/discussions/${group.id}/members`, { user_ids: [bob.user.id] });
+    }
+  }));
+
+test("a right that was taken away while a change waited for it is not used any more", () =>
+  withServer(async (t) => {
+    const ann = await register(t.url, "ann");
+    const bob = await register(t.url, "bob");
+    const eve = await register(t.url, "eve");
+    const group = await ann.ok("POST", "/discussions", {
+      kind: "group",
+      name: "G",
+      member_ids: [bob.user.id],
+    });
+    await withConnection(t.databaseUrl, async (client) => {
+      await client.query("BEGIN");
+      await client.query("SELECT FROM discussions WHERE id = $1 FOR NO KEY UPDATE", [group.id]);
+      const adding = bob.call("POST", `/discussions/${group.id}/members`, { user_ids: [eve.user.id] });
+      await eventually(() => assertWaiting(t.databaseUrl));
+      await client.query("DELETE FROM members WHERE discussion_id = $1 AND user_id = $2", [
+        group.id,
+        bob.user.id,
+      ]);
+      await client.query("COMMIT");
+      assertProblem(await adding, 404, "discussion_not_found");
+    });
+    assert.equal((await ann.ok("GET", `/discussions/${group.id}`)).member_count, 1);
+  }));
+
+test("a login with the password of before a change makes no session after it", () =>
+  withServer(async (t) => {
+    const ann = await register(t.url, "ann");
+    await withConnection(t.databaseUrl, async (client) => {
+      // Holds the login after the check of the password, where it would make the session.
+      await client.query("BEGIN");
+      await client.query("UPDATE users SET password_hash = 'another' WHERE username = 'ann'");
+      const login = new Client(t.url).call("POST", "/auth/login", { username: "ann", password });
+      await eventually(() => assertWaiting(t.databaseUrl));
+      await client.query("COMMIT");
+      assertProblem(await login, 401, "invalid_credentials");
+      const { rows } = await client.query("SELECT count(*)::int AS sessions FROM sessions");
+      assert.equal(rows[0].sessions, 1);
+    });
+    assert.ok(ann.token);
+  }));
+
+test("a message of many mentions names the first fifty, each once", () =>
+  withServer(async (t) => {
+    const ann = await register(t.url, "ann");
+    const group = await ann.ok("POST", "/discussions", { kind: "group", name: "G", member_ids: [] });
+    const names = Array.from({ length: 60 }, (_, index) => `u${100 + index}`);
+    await withConnection(t.databaseUrl, (client) =>
+      client.query(
+        `WITH added AS (
+           INSERT INTO users (username, display_name, password_hash)
+           SELECT n, n, '' FROM unnest($1::text[]) AS n
+           RETURNING id)
+         INSERT INTO members (discussion_id, user_id) SELECT $2::uuid, id FROM added`,
+        [names, group.id],
+      ),
+    );
+    const text = [...names, ...names].map((name) => `@${name}`).join(" ");
+    const { mentions } = await ann.send(group.id, text);
+    assert.equal(mentions.length, 50);
+    assert.equal(new Set(mentions).size, 50);
+  }));
+
+/** Passes once some statement of this database waits for a row lock. */
+async function assertWaiting(url: string): Promise<void> {
+  await withConnection(url, async (client) => {
+    const { rows } = await client.query(
+      `SELECT count(*)::int AS waiting FROM pg_stat_activity
+       WHERE datname = current_database() AND wait_event_type = 'Lock'`,
+    );
+    assert.ok(rows[0].waiting > 0);
+  });
+}
+
+async function withConnection<T>(url: string, act: (client: pg.Client) => Promise<T>): Promise<T> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    return await act(client);
+  } finally {
+    await client.end();
+  }
+}
+
+test.run();

@@ -12,9 +12,12 @@ export function complain(error: unknown): never {
 
 function messageFor(error: unknown): string | null {
   if (!(error instanceof Error)) return null;
-  const { code, port } = error as NodeJS.ErrnoException & { port?: number };
+  const { code = "", port, severity } = error as NodeJS.ErrnoException & { port?: number; severity?: string };
   if (error instanceof ConfigError) return error.message;
   if (code === "EADDRINUSE") return `PORT: ${port} is in use`;
   if (isUnavailable(error)) return `DATABASE_URL: Postgres cannot be reached: ${error.message || code}`;
+  if (/CERT|SELF_SIGNED|VERIFY/.test(code)) return `PGSSLMODE: ${error.message}`;
+  // What Postgres says of a wrong password, a missing database and the like.
+  if (severity === "FATAL") return `DATABASE_URL: ${error.message}`;
   return null;
 }

@@ -156,8 +156,9 @@ inBrowser("a public group is found, joined and talked in", () =>
     await ann.picture("details");
     await ann.page.getByRole("button", { name: "Delete for everyone" }).click();
     await bob.page.getByText("No discussions yet").waitFor();
-    ann.assertNoErrors();
-    bob.assertNoErrors();
+    // A read mark that was under way when the group went finds nothing, and the browser says so.
+    ann.assertNoErrors(/status of 404/);
+    bob.assertNoErrors(/status of 404/);
   }),
 );
 

@@ -11,7 +11,7 @@ import { runScript, withProgram } from "../support/process.ts";
 
 const secret = "a secret of more than thirty-two characters";
 
-test("with PGSSLMODE=no-verify, TLS needs no known authority, for the pool, the listener and migrations", () =>
+test("with PGSSLMODE=no-verify, TLS needs no known authority: pool, listener and migrations", () =>
   withTls(async (url) => {
     const env = { DATABASE_URL: url, JWT_SECRET: secret, NODE_ENV: "production", PGSSLMODE: "no-verify" };
     const { code, stderr } = await runScript("scripts/migrate.ts", env);
@@ -20,7 +20,8 @@ test("with PGSSLMODE=no-verify, TLS needs no known authority, for the pool, the 
       await new Client(program.url).ok("POST", "/auth/register", { username: "ann", password });
       const [plain] = await query(
         url,
-        `SELECT count(*) FILTER (WHERE s.ssl)::int AS encrypted, count(*) FILTER (WHERE NOT s.ssl)::int AS plain
+        `SELECT count(*) FILTER (WHERE s.ssl)::int AS encrypted,
+           count(*) FILTER (WHERE NOT s.ssl)::int AS plain
          FROM pg_stat_ssl AS s JOIN pg_stat_activity AS a USING (pid)
          WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()`,
       );

@@ -17,9 +17,10 @@ export interface FrameParts {
  * begun when all before it are answered. The handler never throws: crossws would end the process.
  */
 export function createFrameHandler(parts: FrameParts, stream: Stream): (data: unknown) => void {
-  /** How many frames are unanswered, and how many of these not even begun or, other than sends, not done. */
+  /** The frames that wait for their answer, and how much they hold in memory. */
   let unanswered = 0;
   let characters = 0;
+  /** Frames that those after them have to wait for: sends not handed in, others not done. */
   let held = 0;
   let begun: Promise<unknown> = Promise.resolve();
   let answered: Promise<unknown> = Promise.resolve();
@@ -45,8 +46,7 @@ export function createFrameHandler(parts: FrameParts, stream: Stream): (data: un
     return done;
   };
 
-  const handle = async (data: string, previous: Promise<unknown>): Promise<void> => {
-    const input: unknown = JSON.parse(data);
+  const handle = async (input: unknown, previous: Promise<unknown>): Promise<void> => {
     const answer = await refuseGently(parts, readRef(input), async () => carryOut(parse(frameSchema, input)));
     await previous;
     if (answer === null) stream.close("session_revoked");
@@ -56,13 +56,14 @@ export function createFrameHandler(parts: FrameParts, stream: Stream): (data: un
   return (data) => {
     // What was under way when the socket was closed is not carried out any more.
     if (stream.isClosed) return;
-    if (typeof data !== "string" || !isJson(data)) return stream.close("bad_frame");
+    const input = typeof data === "string" ? parseJson(data) : undefined;
+    if (typeof data !== "string" || input === undefined) return stream.close("bad_frame");
     if (unanswered >= limits.framesWaiting || characters + data.length > limits.framesWaitingCharacters) {
       return stream.close("rate_limited");
     }
     unanswered++;
     characters += data.length;
-    answered = handle(data, answered).finally(() => {
+    answered = handle(input, answered).finally(() => {
       unanswered--;
       characters -= data.length;
     });
@@ -106,11 +107,11 @@ function readRef(input: unknown): string | undefined {
   return typeof input.ref === "string" ? input.ref : undefined;
 }
 
-function isJson(data: string): boolean {
+/** Undefined, which no JSON text means, if it is none. */
+function parseJson(data: string): unknown {
   try {
-    JSON.parse(data);
-    return true;
+    return JSON.parse(data);
   } catch {
-    return false;
+    return undefined;
   }
 }

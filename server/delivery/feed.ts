@@ -54,10 +54,6 @@ export class Feed {
     return this.#position;
   }
 
-  get cursor(): string {
-    return `${this.#epoch}.${this.#position}`;
-  }
-
   /**
    * Whether the listener is connected and, when last looked at, the log held nothing that was not seen here.
    */

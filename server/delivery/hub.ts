@@ -18,10 +18,6 @@ export class Hub {
   #heartbeat: NodeJS.Timeout | undefined;
   #draining: Closing | undefined;
 
-  get size(): number {
-    return this.#streams.size;
-  }
-
   start(): void {
     this.#heartbeat = setInterval(() => this.#beat(), limits.sseHeartbeatMs);
   }

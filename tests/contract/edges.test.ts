@@ -2,7 +2,15 @@ import assert from "node:assert/strict";
 import { request } from "node:http";
 import { test } from "uvu";
 import { WebSocket } from "ws";
-import { type Answer, assertProblem, Client, type Json, password, register } from "../support/client.ts";
+import {
+  type Answer,
+  assertProblem,
+  assertRefused,
+  Client,
+  type Json,
+  password,
+  register,
+} from "../support/client.ts";
 import { eventually, withServer } from "../support/server.ts";
 
 // What every route does alike: errors, bodies, request ids and CORS.
@@ -44,11 +52,11 @@ test("without a token, every route but the way in answers 401", () =>
     for (const [method, path, body] of routes) {
       const answer = await client.call(method, path, body);
       assert.equal(answer.status, 401, `${method} ${path}`);
-      refused(answer, [401]);
+      assertRefused(answer, [401]);
     }
     for (const path of ["/ws", `${discussion}/ws`]) {
       const refusal = await upgrade(t.url, path);
-      refused(refusal, [401]);
+      assertRefused(refusal, [401]);
     }
   }, env));
 
@@ -64,8 +72,8 @@ test("what is not there is 404, a wrong method 405, a socket without upgrade 426
       "/Users/me",
       "/%2e%2e/users",
     ])
-      refused(await ann.call("GET", path), [404]);
-    refused(await ann.call("POST", "/nothing", { a: 1 }), [404]);
+      assertRefused(await ann.call("GET", path), [404]);
+    assertRefused(await ann.call("POST", "/nothing", { a: 1 }), [404]);
     const outside = await fetch(`${t.url}/nothing-here.php`);
     assert.equal(outside.status, 404);
     const wrong: [string, string, string][] = [
@@ -81,12 +89,12 @@ test("what is not there is 404, a wrong method 405, a socket without upgrade 426
     for (const [method, path, allowed] of wrong) {
       const answer = await ann.call(method, path);
       assert.equal(answer.status, 405, `${method} ${path}`);
-      refused(answer, [405]);
+      assertRefused(answer, [405]);
       // RFC 9110 asks for the header.
       assert.ok((answer.headers.get("allow") ?? "").split(/,\s*/).includes(allowed), `${method} ${path}`);
     }
     const { id } = await ann.ok("POST", "/discussions", { kind: "direct", user_id: ann.user.id });
-    for (const path of ["/ws", `/discussions/${id}/ws`]) refused(await ann.call("GET", path), [426]);
+    for (const path of ["/ws", `/discussions/${id}/ws`]) assertRefused(await ann.call("GET", path), [426]);
   }, env));
 
 test("ids that are no ids and numbers that are no numbers are the caller's mistake", () =>
@@ -120,7 +128,7 @@ test("ids that are no ids and numbers that are no numbers are the caller's mista
       ] as [string, string, unknown?][]) {
         const answer = await ann.call(method, path, body);
         assert.ok([400, 404, 409].includes(answer.status), `${method} ${path} → ${answer.status}`);
-        refused(answer, [400, 404, 409]);
+        assertRefused(answer, [400, 404, 409]);
       }
     for (const path of ["/users/%E0%A4%A", "/users?query=%E0%A4%A", "/discussions/%", "/users/%ff"]) {
       const { status } = await ann.call("GET", path);
@@ -208,7 +216,7 @@ test("a body that is not said to be JSON is 415", () =>
       ] as const) {
         const answer = await ann.call("POST", path, body, { "content-type": type });
         assert.equal(answer.status, 415, `${path} as ${type}`);
-        refused(answer, [415]);
+        assertRefused(answer, [415]);
       }
     }
     const untyped = await raw(t.url, "PATCH", "/users/me", ann, Buffer.from('{"display_name":"Ann"}'), "");
@@ -302,7 +310,7 @@ test("a socket that may not open answers with status and problem", () =>
       assertProblem(answer, 404, "discussion_not_found");
       assertProblem(await bob.call("GET", `/discussions/${target}/events`), 404, "discussion_not_found");
     }
-    refused(await upgrade(t.url, "/nothing", headers), [404]);
+    assertRefused(await upgrade(t.url, "/nothing", headers), [404]);
     for (const path of ["/users/me", "/discussions"]) {
       const answer = await upgrade(t.url, path, headers);
       assert.ok(answer.status === 200 || (answer.status >= 400 && answer.status < 500), `${answer.status}`);
@@ -390,13 +398,6 @@ test("the server tells whether it lives and whether it is ready", () =>
     // Ready is who has caught up with the log, which may take a moment from the start.
     await eventually(async () => assert.equal((await fetch(`${t.url}/readyz`)).status, 200));
   }, env));
-
-/** A problem whose code the contract does not name. */
-function refused(answer: Answer, statuses: number[]): void {
-  assert.ok(statuses.includes(answer.status), `${answer.status} ${JSON.stringify(answer.body)}`);
-  assert.match(answer.body.code, /^[a-z_]+$/);
-  assertProblem(answer, answer.status, answer.body.code);
-}
 
 /** What fetch does not send: bodies without a type, in chunks, or ones the server stops reading. */
 function raw(

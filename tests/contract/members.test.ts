@@ -1,6 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "uvu";
-import { type Answer, assertProblem, Client, type Json, register } from "../support/client.ts";
+import {
+  type Answer,
+  assertProblem,
+  assertRefused,
+  Client,
+  type Json,
+  pages,
+  register,
+} from "../support/client.ts";
 import { eventually, withServer } from "../support/server.ts";
 import { openTestStream } from "../support/streams.ts";
 
@@ -54,11 +62,11 @@ test("a wrong addition is refused whole", () =>
       assert.equal(answer.status, 400, JSON.stringify(body).slice(0, 100));
       assertProblem(answer, 400, "invalid_request");
     }
-    refused(await ann.call("POST", path, { user_ids: [eve.user.id, unknownId] }), [404]);
-    refused(await ann.call("POST", path, { user_ids: strangers.slice(1) }), [404]);
+    assertRefused(await ann.call("POST", path, { user_ids: [eve.user.id, unknownId] }), [404]);
+    assertRefused(await ann.call("POST", path, { user_ids: strangers.slice(1) }), [404]);
     const self = await outsider.call("POST", path, { user_ids: [outsider.user.id] });
     assertProblem(self, 404, "discussion_not_found");
-    refused(await new Client(t.url).call("POST", path, { user_ids: [eve.user.id] }), [401]);
+    assertRefused(await new Client(t.url).call("POST", path, { user_ids: [eve.user.id] }), [401]);
     assert.equal((await ann.ok("GET", `/discussions/${id}`)).member_count, 2);
     assert.deepEqual((await eve.ok("GET", "/discussions")).items, []);
   }, env));
@@ -106,14 +114,14 @@ test("roles are changed by who may, to roles that exist, of members that exist",
       by.call("PATCH", `/discussions/${id}/members/${of}`, body);
     for (const target of [ann, bob, eve])
       for (const role of ["owner", "admin", "member"])
-        refused(await change(bob, target.user.id, { role }), [403]);
+        assertRefused(await change(bob, target.user.id, { role }), [403]);
     for (const role of ["king", "", null, 1, ["admin"], "Owner"])
       assertProblem(await change(ann, bob.user.id, { role }), 400, "invalid_request");
     assertProblem(await change(ann, bob.user.id, {}), 400, "invalid_request");
     const more = await change(ann, bob.user.id, { role: "admin", joined_at: "2020-01-01T00:00:00.000Z" });
     assertProblem(more, 400, "invalid_request");
-    refused(await change(ann, unknownId, { role: "admin" }), [404]);
-    refused(await change(ann, outsider.user.id, { role: "admin" }), [404]);
+    assertRefused(await change(ann, unknownId, { role: "admin" }), [404]);
+    assertRefused(await change(ann, outsider.user.id, { role: "admin" }), [404]);
     assertProblem(await change(outsider, bob.user.id, { role: "owner" }), 404, "discussion_not_found");
     const before = await ann.ok("GET", `/discussions/${id}`);
     assert.deepEqual(
@@ -134,8 +142,8 @@ test("a removed member hears, sees and does nothing more, until added again", ()
     const { id } = await group(ann, bob, eve);
     const path = `/discussions/${id}`;
     const mine = await bob.send(id, "mine", { client_id: "m" });
-    refused(await eve.call("DELETE", `${path}/members/${bob.user.id}`), [403]);
-    refused(await eve.call("DELETE", `${path}/members/${ann.user.id}`), [403]);
+    assertRefused(await eve.call("DELETE", `${path}/members/${bob.user.id}`), [403]);
+    assertRefused(await eve.call("DELETE", `${path}/members/${ann.user.id}`), [403]);
     assert.equal((await ann.ok("GET", path)).member_count, 3);
 
     const streams = await Promise.all([
@@ -168,8 +176,8 @@ test("a removed member hears, sees and does nothing more, until added again", ()
     }
     assert.deepEqual((await bob.ok("GET", "/discussions")).items, []);
     assert.deepEqual((await bob.ok("GET", "/messages")).items, []);
-    refused(await ann.call("DELETE", `${path}/members/${bob.user.id}`), [404]);
-    refused(await ann.call("DELETE", `${path}/members/${unknownId}`), [404]);
+    assertRefused(await ann.call("DELETE", `${path}/members/${bob.user.id}`), [404]);
+    assertRefused(await ann.call("DELETE", `${path}/members/${unknownId}`), [404]);
     assert.equal((await ann.ok("GET", path)).member_count, 2);
 
     await ann.ok("POST", `${path}/members`, { user_ids: [bob.user.id] });
@@ -277,7 +285,7 @@ test("many who join, are added and leave at once are each counted once", () =>
         leaving.slice(n, n + 2).some(({ status }) => status === 204),
         "one of the two removed",
       );
-    for (const answer of leaving.filter(({ status }) => status !== 204)) refused(answer, [403, 404]);
+    for (const answer of leaving.filter(({ status }) => status !== 204)) assertRefused(answer, [403, 404]);
     assert.equal((await ann.ok("GET", `/discussions/${id}`)).member_count, 9);
     await ann.send(id, "end");
     await stream.until((received) => received.some(({ type }) => type === "message.new"));
@@ -355,26 +363,6 @@ function named(by: Client, name: string, ...others: Client[]): Promise<Json> {
 
 function roleOf(discussion: Json, client: Client): string {
   return discussion.members.find(({ user_id }: Json) => user_id === client.user.id)?.role;
-}
-
-async function pages(client: Client, path: string, limit: number): Promise<Json[]> {
-  const items: Json[] = [];
-  let cursor: string | null = null;
-  do {
-    const from: string = cursor ? `&cursor=${encodeURIComponent(cursor)}` : "";
-    const page: Json = await client.ok("GET", `${path}limit=${limit}${from}`);
-    assert.ok(page.items.length <= limit);
-    items.push(...page.items);
-    cursor = page.next_cursor;
-  } while (cursor !== null);
-  return items;
-}
-
-/** A problem whose code the contract does not name. */
-function refused(answer: Answer, statuses: number[]): void {
-  assert.ok(statuses.includes(answer.status), `${answer.status} ${JSON.stringify(answer.body)}`);
-  assert.match(answer.body.code, /^[a-z_]+$/);
-  assertProblem(answer, answer.status, answer.body.code);
 }
 
 test.run();

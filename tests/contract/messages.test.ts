@@ -1,6 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "uvu";
-import { type Answer, assertProblem, Client, type Json, register } from "../support/client.ts";
+import {
+  type Answer,
+  assertProblem,
+  assertRefused,
+  Client,
+  type Json,
+  pages,
+  register,
+} from "../support/client.ts";
 import { withServer } from "../support/server.ts";
 import { openTestStream } from "../support/streams.ts";
 
@@ -198,12 +206,15 @@ test("a reply names a message that is there", () =>
     const reply = await bob.send(id, "answer", { reply_to_seq: 1 });
     assert.equal(reply.reply_to_seq, 1);
     for (const reply_to_seq of [3, 1_000, 2 ** 31, 2 ** 53 - 1])
-      refused(await bob.call("POST", path, { content: "x", reply_to_seq }), [400, 404, 409, 422]);
+      assertRefused(await bob.call("POST", path, { content: "x", reply_to_seq }), [400, 404, 409, 422]);
     for (const reply_to_seq of [-1, 0, 1.5, "1", [1], true, 1e300])
-      refused(await bob.call("POST", path, { content: "x", reply_to_seq }), [400, 404, 409, 422]);
+      assertRefused(await bob.call("POST", path, { content: "x", reply_to_seq }), [400, 404, 409, 422]);
     const other = await ann.ok("POST", "/discussions", { kind: "direct", user_id: ann.user.id });
     const elsewhere = { content: "x", reply_to_seq: 1 };
-    refused(await ann.call("POST", `/discussions/${other.id}/messages`, elsewhere), [400, 404, 409, 422]);
+    assertRefused(
+      await ann.call("POST", `/discussions/${other.id}/messages`, elsewhere),
+      [400, 404, 409, 422],
+    );
     assert.equal((await bob.ok("GET", `/discussions/${id}`)).last_seq, 2);
   }, env));
 
@@ -354,7 +365,7 @@ test("unread counts are exact up to a thousand, and reading never moves back", (
     for (const seq of [1, 4]) assert.deepEqual((await read(bob, seq)).body, answer.body, "never back");
     for (const seq of [-1, 1.5, "5", null, undefined, [5]])
       assertProblem(await read(bob, seq), 400, "invalid_request");
-    refused(await read(new Client(t.url), 5), [401]);
+    assertRefused(await read(new Client(t.url), 5), [401]);
     await bob.send(id, "seen all");
     assert.deepEqual([await unread(ann), await unread(bob)], [1, 0], "sending reads");
     const racing = await Promise.all([7, 1, 5, 3, 7, 2].map((seq) => read(ann, seq)));
@@ -438,8 +449,8 @@ test("who is not a member neither reads nor writes", () =>
       assertProblem(read, 404, "discussion_not_found");
     }
     const stranger = new Client(t.url);
-    refused(await stranger.call("GET", path), [401]);
-    refused(await stranger.call("POST", path, { content: "x" }), [401]);
+    assertRefused(await stranger.call("GET", path), [401]);
+    assertRefused(await stranger.call("POST", path, { content: "x" }), [401]);
     assert.equal((await ann.ok("GET", path)).items.length, 1);
   }, env));
 
@@ -448,26 +459,6 @@ async function pair(url: string) {
   const [ann, bob] = [await register(url, "ann"), await register(url, "bob")];
   const { id } = await ann.ok("POST", "/discussions", { kind: "direct", user_id: bob.user.id });
   return { ann, bob, id: id as string, path: `/discussions/${id}/messages` };
-}
-
-async function pages(client: Client, path: string, limit: number): Promise<Json[]> {
-  const items: Json[] = [];
-  let cursor: string | null = null;
-  do {
-    const from: string = cursor ? `&cursor=${encodeURIComponent(cursor)}` : "";
-    const page: Json = await client.ok("GET", `${path}limit=${limit}${from}`);
-    assert.ok(page.items.length <= limit);
-    items.push(...page.items);
-    cursor = page.next_cursor;
-  } while (cursor !== null);
-  return items;
-}
-
-/** A problem whose code the contract does not name. */
-function refused(answer: Answer, statuses: number[]): void {
-  assert.ok(statuses.includes(answer.status), `${answer.status} ${JSON.stringify(answer.body)}`);
-  assert.match(answer.body.code, /^[a-z_]+$/);
-  assertProblem(answer, answer.status, answer.body.code);
 }
 
 test.run();

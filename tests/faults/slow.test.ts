@@ -7,7 +7,9 @@ import pg from "pg";
 import { test } from "uvu";
 import { WebSocket } from "ws";
 import { register } from "../support/client.ts";
+import { query } from "../support/postgres.ts";
 import { eventually, withServer } from "../support/server.ts";
+import { openTestStream } from "../support/streams.ts";
 
 test("a ping is answered with its data", () =>
   withServer(async (t) => {
@@ -78,6 +80,49 @@ test("a log that is pruned under a replay ends the stream instead of leaving eve
         "what came is a stretch without holes",
       );
       assert.match(text, /event: closed\ndata: {"type":"closed","code":1012/);
+    } finally {
+      await client.end();
+    }
+  }));
+
+test("the end of a session ends its stream at once, also in the middle of a long replay", () =>
+  withServer(async (t) => {
+    const ann = await register(t.url, "ann");
+    const { id, cursor } = await ann.ok("POST", "/discussions", { kind: "direct", user_id: ann.user.id });
+    await query(
+      t.databaseUrl,
+      `INSERT INTO messages (discussion_id, seq, sender_id, content)
+       SELECT $1, n, $2, repeat('x', 4000) FROM generate_series(1, 10000) AS n`,
+      [id, ann.user.id],
+    );
+    // Who hears a message live knows that the instance has come through all of that.
+    const bob = await register(t.url, "bob");
+    const note = await bob.ok("POST", "/discussions", { kind: "direct", user_id: bob.user.id });
+    const live = await openTestStream("ws", bob);
+    await live.until((received) => received.some(({ type }) => type === "ready"));
+    await bob.send(note.id, "here?");
+    await live.until((received) => received.some(({ type }) => type === "message.new"));
+    live.cut();
+    const replay = await openSlowly(`${t.url}/api/v1/discussions/${id}/events?since=${cursor}`, ann.token);
+    await ann.ok("POST", "/auth/logout");
+    const text = await replay.readToEnd();
+    assert.ok([...text.matchAll(/"seq":(\d+)/g)].length < 6000, "the replay was broken off");
+    assert.match(text, /event: closed\ndata: {"type":"closed","code":4502/);
+  }));
+
+test("a socket that sends more than can be stored is closed with 4002 before it fills the memory", () =>
+  withServer(async (t) => {
+    const ann = await register(t.url, "ann");
+    const { id } = await ann.ok("POST", "/discussions", { kind: "direct", user_id: ann.user.id });
+    const socket = await openTestStream("ws", ann, { discussionId: id });
+    const client = new pg.Client({ connectionString: t.databaseUrl });
+    await client.connect();
+    try {
+      await client.query("BEGIN");
+      await client.query("SELECT pg_advisory_xact_lock(log_lock_key())");
+      const content = "x".repeat(15_000);
+      for (let i = 0; i < 700; i++) socket.send({ type: "message.send", content });
+      await eventually(() => assert.equal(socket.ended(), 4002), 4_000);
     } finally {
       await client.end();
     }

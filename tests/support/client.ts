@@ -83,3 +83,24 @@ export function assertProblem(answer: Answer, status: number, code: string): voi
   assert.equal(answer.body.request_id, answer.headers.get("x-request-id"));
   assert.match(answer.headers.get("content-type") ?? "", /^application\/problem\+json/);
 }
+
+/** All items of a list, page by page. `path` ends with ? or &. */
+export async function pages(client: Client, path: string, limit: number): Promise<Json[]> {
+  const items: Json[] = [];
+  let cursor: string | null = null;
+  do {
+    const from: string = cursor ? `&cursor=${encodeURIComponent(cursor)}` : "";
+    const page: Json = await client.ok("GET", `${path}limit=${limit}${from}`);
+    assert.ok(page.items.length <= limit);
+    items.push(...page.items);
+    cursor = page.next_cursor;
+  } while (cursor !== null);
+  return items;
+}
+
+/** Asserts a problem whose code the contract does not name. */
+export function assertRefused(answer: Answer, statuses: number[]): void {
+  assert.ok(statuses.includes(answer.status), `${answer.status} ${JSON.stringify(answer.body)}`);
+  assert.match(answer.body.code, /^[a-z_]+$/);
+  assertProblem(answer, answer.status, answer.body.code);
+}

@@ -104,6 +104,10 @@ export interface Road {
   deafen(): void;
   /** While true, new connections are accepted and swallowed from the start. */
   trap(on: boolean): void;
+  /** While true, connections are swallowed from the moment that they ask to LISTEN. */
+  swallowListen(on: boolean): void;
+  /** How many were. */
+  swallowedListens(): number;
   /** How many connections were ever made. */
   connections(): number;
 }
@@ -114,13 +118,21 @@ export async function withRoad(to: string, act: (road: Road) => Promise<void>): 
   const pairs = new Set<{ up: boolean; down: boolean }>();
   const sockets = new Set<Socket>();
   let trapping = false;
+  let swallowingListen = false;
+  let swallowed = 0;
   let count = 0;
   const server = createServer((client) => {
     const postgres = connect(Number(target.port), target.hostname);
     const pair = { up: !trapping, down: !trapping };
     count++;
     pairs.add(pair);
-    client.on("data", (data) => pair.up && postgres.write(data));
+    client.on("data", (data) => {
+      if (swallowingListen && data.includes("LISTEN")) {
+        Object.assign(pair, { up: false, down: false });
+        swallowed++;
+      }
+      if (pair.up) postgres.write(data);
+    });
     postgres.on("data", (data) => pair.down && client.write(data));
     for (const [one, other] of [
       [client, postgres],
@@ -152,6 +164,10 @@ export async function withRoad(to: string, act: (road: Road) => Promise<void>): 
       trap: (on) => {
         trapping = on;
       },
+      swallowListen: (on) => {
+        swallowingListen = on;
+      },
+      swallowedListens: () => swallowed,
       connections: () => count,
     });
   } finally {

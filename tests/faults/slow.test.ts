@@ -67,6 +67,7 @@ test("a log that is pruned under a replay ends the stream instead of leaving eve
          SELECT $1, n, $2, repeat('x', 4000) FROM generate_series(1, 10000) AS n`,
         [id, ann.user.id],
       );
+      await followed(t.url);
       const replay = await openSlowly(`${t.url}/api/v1/discussions/${id}/events?since=${cursor}`, ann.token);
       // The buffers between are full and the replay waits, far from the part of the log that is in memory.
       const [newest] = (await client.query("SELECT max(position)::int AS position FROM events")).rows;
@@ -95,14 +96,7 @@ test("the end of a session ends its stream at once, also in the middle of a long
        SELECT $1, n, $2, repeat('x', 4000) FROM generate_series(1, 10000) AS n`,
       [id, ann.user.id],
     );
-    // Who hears a message live knows that the instance has come through all of that.
-    const bob = await register(t.url, "bob");
-    const note = await bob.ok("POST", "/discussions", { kind: "direct", user_id: bob.user.id });
-    const live = await openTestStream("ws", bob);
-    await live.until((received) => received.some(({ type }) => type === "ready"));
-    await bob.send(note.id, "here?");
-    await live.until((received) => received.some(({ type }) => type === "message.new"));
-    live.cut();
+    await followed(t.url);
     const replay = await openSlowly(`${t.url}/api/v1/discussions/${id}/events?since=${cursor}`, ann.token);
     await ann.ok("POST", "/auth/logout");
     const text = await replay.readToEnd();
@@ -127,6 +121,17 @@ test("a socket that sends more than can be stored is closed with 4002 before it 
       await client.end();
     }
   }));
+
+/** Resolves when the instance itself has come through the log: what is sent now is heard live. */
+async function followed(url: string): Promise<void> {
+  const bob = await register(url, "bob");
+  const note = await bob.ok("POST", "/discussions", { kind: "direct", user_id: bob.user.id });
+  const live = await openTestStream("ws", bob);
+  await live.until((received) => received.some(({ type }) => type === "ready"));
+  await bob.send(note.id, "here?");
+  await live.until((received) => received.some(({ type }) => type === "message.new"));
+  live.cut();
+}
 
 /** An SSE stream whose client reads the head and then nothing, until it is told to read to the end. */
 function openSlowly(url: string, token: string): Promise<{ readToEnd(): Promise<string> }> {

@@ -12,6 +12,7 @@ const settings = z.object({
   NODE_ENV: z.string().default("development"),
   PORT: port.default(3000),
   HOST: z.string().optional(),
+  WEB_CONCURRENCY: z.coerce.number().int().min(1).max(64).default(1),
   DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/ }).optional(),
   LISTEN_DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/ }).optional(),
   PGSSLMODE: z.enum(["disable", "require", "no-verify", "verify-full"]).optional(),
@@ -42,6 +43,8 @@ export interface Config {
   readonly production: boolean;
   readonly port: number;
   readonly host: string | undefined;
+  /** How many processes serve the port; above 1 they are workers of the first one (cluster.ts). */
+  readonly webConcurrency: number;
   readonly databaseUrl: string | undefined;
   /** For the listener and migrations, which a pooler in transaction mode cannot carry. */
   readonly listenDatabaseUrl: string | undefined;
@@ -81,6 +84,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     production,
     port: values.PORT,
     host: values.HOST,
+    webConcurrency: values.WEB_CONCURRENCY,
     databaseUrl: values.DATABASE_URL,
     listenDatabaseUrl: values.LISTEN_DATABASE_URL ?? values.DATABASE_URL,
     ssl: sslOptions(values.PGSSLMODE),

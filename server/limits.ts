@@ -3,7 +3,12 @@
  * else.
  */
 export const limits = {
-  /** A JSON body: 16,000 characters of content, each at worst a six-byte \uXXXX pair, and the rest. */
+  /**
+   * Connections that wait to be accepted; Linux cuts it to net.core.somaxconn (4,096). With Node's 511, of
+   * 5,000 at once some had to try again after a second: the last were connected in 1.2 s instead of 0.4 s.
+   */
+  listenBacklog: 8_192,
+  /** A JSON body: 16,000 characters of content, each at worst a pair of six-byte escapes, and the rest. */
   bodyBytes: 256 * 1024,
   /** A frame from a client (contract: 1009 above it). */
   frameBytes: 64 * 1024,
@@ -16,6 +21,8 @@ export const limits = {
   membersPerCall: 100,
 
   accessTokenSeconds: 15 * 60,
+  /** Access tokens that were found good and are not computed again, about half a kilobyte each. */
+  tokensKnown: 10_000,
   sessionDays: 30,
   ticketSeconds: 30,
   /** Tickets and sessions that one account may hold at once; the oldest go. */
@@ -27,6 +34,12 @@ export const limits = {
   /** A group-commit batch: large enough that the commit costs little, small enough to take milliseconds. */
   batchMessages: 500,
   batchBytes: 1024 * 1024,
+  /** Batches on their way to Postgres; see commands/messages.ts. */
+  batchesInFlight: 2,
+  /** A batch waits for more sends for at most so many turns of the event loop. */
+  gatherTurns: 10,
+  /** So many sends are worth a transaction of their own while another batch is in flight. */
+  batchWorthwhile: 16,
   /** Sends that wait for a batch; beyond it 503. */
   sendsWaiting: 10_000,
   sendsWaitingBytes: 64 * 1024 * 1024,
@@ -41,6 +54,14 @@ export const limits = {
    * (a quarter of an outbox) well below outboxBytes.
    */
   logPage: { limit: 500, maxBytes: 256 * 1024 },
+  /**
+   * Streams that begin are looked up together. What one statement brings is begun in one turn of the event
+   * loop, about 0.2 ms each; two statements at once, so that a slow one does not hold up everybody.
+   */
+  openingsPerStatement: 100,
+  openingStatementsAtOnce: 2,
+  /** Streams that wait to be looked up; beyond it 503. */
+  openingsWaiting: 20_000,
   /** How many streams may read the log from the database at once. */
   replaysAtOnce: 4,
   /** A replay whose client reads nothing for so long is closed with 4000. */
@@ -50,7 +71,7 @@ export const limits = {
 
   /** Below Heroku's 55 s and every other common idle limit. */
   sseHeartbeatMs: 15_000,
-  socketPingSeconds: 25,
+  socketPingMs: 25_000,
   sseRetryMs: 2_000,
   /** How long a stream that was told to close may take to read its last bytes. */
   closeGraceMs: 5_000,

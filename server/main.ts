@@ -1,6 +1,8 @@
 import { pino } from "pino";
+import { startWorkers, workersEndMs } from "./cluster.ts";
 import { complain } from "./complaint.ts";
 import { readConfig } from "./config.ts";
+import { endOnSignals } from "./ending.ts";
 import { prepareGround } from "./ground.ts";
 import { limits } from "./limits.ts";
 import { startParley } from "./parley.ts";
@@ -10,22 +12,13 @@ async function main(): Promise<void> {
   const config = readConfig(process.env);
   const log = pino({ level: config.logLevel }, pino.destination({ fd: 2, sync: false }));
   const ground = await prepareGround(config, log);
-  const parley = await startParley(config, ground, log);
+  const alone = config.webConcurrency === 1;
+  const parley = await (alone ? startParley : startWorkers)(config, ground, log);
   console.log(`Parley listens on ${parley.url}`);
-
-  let stopping = false;
-  const stop = async (signal: string) => {
-    if (stopping) return;
-    stopping = true;
-    log.info({ signal }, "stopping");
-    setTimeout(() => process.exit(1), limits.shutdownMs).unref();
+  endOnSignals(log, alone ? limits.shutdownMs : workersEndMs, async () => {
     await parley.close();
     await ground.stop();
-    log.flush();
-    process.exit(0);
-  };
-  process.on("SIGTERM", stop);
-  process.on("SIGINT", stop);
+  });
 }
 
 main().catch(complain);

@@ -1,9 +1,10 @@
-import type { Server } from "node:http";
+import type { IncomingMessage, Server } from "node:http";
 import { availableParallelism } from "node:os";
 import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import { serve } from "srvx/node";
-import { openDatabase, type Pool } from "../sql/database.ts";
+import { openDatabase, openSending, type Pool } from "../sql/database.ts";
+import type { Pipeline } from "../sql/pipeline.ts";
 import { findEndedSessions } from "../sql/sessions.ts";
 import { createApp } from "./api/app.ts";
 import { authRoutes, sessionRoutes } from "./api/auth.ts";
@@ -50,6 +51,7 @@ export async function startParley(config: Config, ground: Ground, log: Logger): 
     ...(config.ssl && { ssl: config.ssl }),
     maxConnections: config.poolSize,
   });
+  const sending = openSending({ url: ground.listenDatabaseUrl, ...(config.ssl && { ssl: config.ssl }) });
   const hub = new Hub();
   const feed = new Feed({
     pool,
@@ -62,7 +64,7 @@ export async function startParley(config: Config, ground: Ground, log: Logger): 
   hub.start();
   const maintenance = startMaintenance(pool, config.retentionDays, log);
   const watch = watchSessions(pool, hub, log);
-  const parts = await createParts(config, ground, log, pool, feed, hub);
+  const parts = await createParts(config, ground, log, { pool, sending, feed, hub });
   const server = await listen(config, parts);
   const silent = trackSilent(server);
   return {
@@ -76,7 +78,7 @@ export async function startParley(config: Config, ground: Ground, log: Logger): 
       maintenance.stop();
       hub.stop();
       feed.stop();
-      await Promise.race([pool.end(), wait(1_000)]);
+      await Promise.race([Promise.all([pool.end(), sending.end()]), wait(1_000)]);
     },
   };
 }
@@ -85,22 +87,25 @@ async function createParts(
   config: Config,
   ground: Ground,
   log: Logger,
-  pool: Pool,
-  feed: Feed,
-  hub: Hub,
+  { pool, sending, feed, hub }: { pool: Pool; sending: Pipeline; feed: Feed; hub: Hub },
 ): Promise<Parts> {
   const tokens = createTokens(ground.jwtSecret);
   return {
     config,
     log,
     pool,
-    accounts: { pool, passwords: await createPasswords(availableParallelism()), tokens },
+    accounts: { pool, passwords: await createPasswords(shareOfCores(config)), tokens },
     authentication: createAuthentication(pool, tokens, config.allowedOrigins),
-    sender: createSender(pool),
+    sender: createSender(sending, (events) => feed.take(events)),
     feed,
     hub,
     joins: { pool, feed, hub, inTurn: createLine(limits.replaysAtOnce, Number.POSITIVE_INFINITY) },
   };
+}
+
+/** Hashes keep a core busy each: the processes of this machine together run as many as it has cores. */
+function shareOfCores({ webConcurrency }: Config): number {
+  return Math.ceil(availableParallelism() / webConcurrency);
 }
 
 async function listen(config: Config, parts: Parts): Promise<Server> {
@@ -122,8 +127,11 @@ async function listen(config: Config, parts: Parts): Promise<Server> {
     trustProxy: config.trustProxy,
     port: config.port,
     ...(config.host !== undefined && { hostname: config.host }),
-    // Above Heroku's router's 90 s, which would else reuse a connection that we are just closing.
     node: {
+      backlog: limits.listenBacklog,
+      // srvx asks for a port of its own; workers share the one that the first process listens on.
+      exclusive: false,
+      // Above Heroku's router's 90 s, which would else reuse a connection that we are just closing.
       keepAliveTimeout: 95_000,
       headersTimeout: 20_000,
       requestTimeout: 60_000,
@@ -143,12 +151,19 @@ async function listen(config: Config, parts: Parts): Promise<Server> {
  */
 function trackSilent(server: Server): ReadonlySet<Duplex> {
   const silent = new Set<Duplex>();
+  // One function for all, which goes with the first request: a stream need not keep it.
+  function forget(this: Duplex): void {
+    silent.delete(this);
+  }
+  const speaks = ({ socket }: IncomingMessage) => {
+    if (silent.delete(socket)) socket.off("close", forget);
+  };
   server.on("connection", (socket) => {
     silent.add(socket);
-    socket.once("close", () => silent.delete(socket));
+    socket.on("close", forget);
   });
-  server.prependListener("request", ({ socket }) => silent.delete(socket));
-  server.prependListener("upgrade", ({ socket }) => silent.delete(socket));
+  server.prependListener("request", speaks);
+  server.prependListener("upgrade", speaks);
   return silent;
 }
 

@@ -9,6 +9,7 @@ import {
 } from "slonik";
 import type { z } from "zod";
 import { createDriver } from "./driver.ts";
+import { openPipeline, type Pipeline } from "./pipeline.ts";
 
 /** The pool, or one transaction of it: what every function of this folder takes first. */
 export type Database = CommonQueryMethods;
@@ -36,6 +37,8 @@ const timeLimits = {
   answerMs: 12_000,
 };
 const idleConnectionMs = 60_000;
+/** While one batch is flushed to disk, the next one is looked up and inserted. */
+const sendingLanes = 2;
 
 /**
  * Opens the pool. Types on the way out: bigint and count() are numbers, timestamptz is an RFC 3339 string,
@@ -54,6 +57,11 @@ export async function openDatabase(options: DatabaseOptions): Promise<Pool> {
     connectionRetryLimit: 0,
     interceptors: [parseRows],
   });
+}
+
+/** Opens the way of the one hot statement; see Pipeline. `url` is a direct connection, not a pooler's. */
+export function openSending(target: Pick<DatabaseOptions, "url" | "ssl">): Pipeline {
+  return openPipeline(target, timeLimits, sendingLanes);
 }
 
 /**

@@ -142,10 +142,11 @@ export async function updateDiscussion(
 }
 
 /**
- * Removes a discussion with its members and messages; triggers tell the members and empty its events. The
- * messages go first, as the members' going takes the log's lock, for which everybody's sends would wait.
+ * Removes a discussion with its members, its messages and what the log holds of it, and tells the members.
+ * Most of it is done here already, as the triggers do it under the locks that others wait for.
  */
 export async function deleteDiscussion(db: Database, id: string): Promise<void> {
   await db.query(sql.unsafe`DELETE FROM messages WHERE discussion_id = ${id}::uuid`);
+  await db.query(sql.unsafe`SELECT erase_events(array[${id}::uuid])`);
   await db.query(sql.unsafe`DELETE FROM discussions WHERE id = ${id}::uuid`);
 }

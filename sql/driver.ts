@@ -2,6 +2,12 @@ import { Socket } from "node:net";
 import pg from "pg";
 import { BackendTerminatedError, createDriverFactory, type DriverFactory } from "slonik";
 
+/** How to reach Postgres. `ssl` overrides what the URL says. */
+export interface DriverTarget {
+  url: string;
+  ssl?: { rejectUnauthorized: boolean };
+}
+
 /** Time limits in milliseconds; see openDatabase(). */
 export interface DriverLimits {
   connectMs: number;
@@ -12,10 +18,25 @@ export interface DriverLimits {
   answerMs: number;
 }
 
-/** One connection, as the others see it when they fall silent together. */
+/** A statement with its values; one with a name is prepared once per connection. */
+export interface Statement {
+  text: string;
+  values?: unknown[];
+  name?: string;
+}
+
+/** One connection on node-postgres, with this project's types, session settings and limit on silence. */
+export interface Connection {
+  connect(): Promise<void>;
+  /** Throws BackendTerminatedError if nothing more can be said on this connection, or what Postgres says. */
+  query(statement: Statement): Promise<pg.QueryResult>;
+  end(): Promise<void>;
+}
+
+/** A connection as the others see it when they fall silent together. */
 interface Line {
   socket: Socket;
-  busy: boolean;
+  unanswered: number;
 }
 
 /**
@@ -24,53 +45,25 @@ interface Line {
  * answer. Without the limit a network that dies silently would hold a query, and all who wait for it, for a
  * quarter of an hour.
  */
-export function createDriver(
-  target: { url: string; ssl?: { rejectUnauthorized: boolean } },
-  limits: DriverLimits,
-): DriverFactory {
+export function createDriver(target: DriverTarget, limits: DriverLimits): DriverFactory {
   const lines = new Set<Line>();
   return createDriverFactory(async () => ({
     createPoolClient: async ({ clientEventEmitter }) => {
-      const line: Line = { socket: new Socket(), busy: false };
-      const client = new pg.Client({
-        connectionString: target.url,
-        ...(target.ssl && { ssl: target.ssl }),
-        connectionTimeoutMillis: limits.connectMs,
-        stream: () => line.socket,
-        types: { getTypeParser },
+      const connection = createConnection(target, limits, {
+        lines,
+        pipeline: false,
+        onLost: (error) => clientEventEmitter.emit("error", error),
       });
-      client.on("error", (error) => clientEventEmitter.emit("error", terminated(error)));
-      client.on("end", () => lines.delete(line));
-
-      const query = async (text: string, values: unknown[] = [], options?: { name?: string }) => {
-        const timer = setTimeout(() => giveUp(lines, line), limits.answerMs);
-        line.busy = true;
-        try {
-          return await client.query({ text, values, ...(options?.name && { name: options.name }) });
-        } catch (error) {
-          throw isTerminated(error) ? terminated(error) : error;
-        } finally {
-          clearTimeout(timer);
-          line.busy = false;
-        }
-      };
       return {
-        connect: async () => {
-          await client.connect();
-          lines.add(line);
-          await query(
-            setSession,
-            [limits.statementMs, limits.lockMs, limits.idleInTransactionMs].map(String),
-          );
-        },
-        end: () => client.end(),
+        connect: connection.connect,
+        end: connection.end,
         query: async (text, values, options) => {
-          const { command, fields, rowCount, rows } = await query(text, values, options);
+          const result = await connection.query({ text, values: values ?? [], ...options });
           return {
-            command: command as "SELECT",
-            fields: fields.map(({ name, dataTypeID }) => ({ name, dataTypeId: dataTypeID })),
-            rowCount,
-            rows,
+            command: result.command as "SELECT",
+            fields: result.fields.map(({ name, dataTypeID }) => ({ name, dataTypeId: dataTypeID })),
+            rowCount: result.rowCount,
+            rows: result.rows,
           };
         },
         stream: () => {
@@ -81,10 +74,62 @@ export function createDriver(
   }));
 }
 
-/** By a statement and not as start-up parameters, which pgbouncer refuses. */
+/**
+ * Makes a connection, which connect() then opens. With `pipeline`, statements are sent without waiting for
+ * the answers to those before; each is still a transaction of its own, carried out in order.
+ */
+export function createConnection(
+  target: DriverTarget,
+  limits: DriverLimits,
+  options: { lines: Set<Line>; pipeline: boolean; onLost(error: Error): void },
+): Connection {
+  const { lines } = options;
+  const line: Line = { socket: new Socket(), unanswered: 0 };
+  const client = new pg.Client({
+    connectionString: target.url,
+    ...(target.ssl && { ssl: target.ssl }),
+    connectionTimeoutMillis: limits.connectMs,
+    stream: () => line.socket,
+    types: { getTypeParser },
+    // Not in the published types yet.
+    ...({ pipeline: options.pipeline } as object),
+  });
+  client.on("error", (error) => options.onLost(terminated(error)));
+  client.on("end", () => lines.delete(line));
+
+  const query = async (statement: Statement) => {
+    const timer = setTimeout(() => giveUp(lines, line), limits.answerMs);
+    line.unanswered++;
+    try {
+      return await client.query({ ...statement, values: statement.values ?? [] });
+    } catch (error) {
+      throw isTerminated(error) ? terminated(error) : error;
+    } finally {
+      clearTimeout(timer);
+      line.unanswered--;
+    }
+  };
+  return {
+    query,
+    connect: async () => {
+      await client.connect();
+      lines.add(line);
+      const { statementMs, lockMs, idleInTransactionMs } = limits;
+      await query({ text: setSession, values: [statementMs, lockMs, idleInTransactionMs].map(String) });
+    },
+    end: () => client.end(),
+  };
+}
+
+/**
+ * By a statement and not as start-up parameters, which pgbouncer refuses. Without JIT: where Postgres has it,
+ * statements that look costly and take milliseconds, such as that for openings, would be compiled for
+ * hundreds.
+ */
 const setSession = `
   SELECT set_config('statement_timeout', $1, false), set_config('lock_timeout', $2, false),
-    set_config('idle_in_transaction_session_timeout', $3, false), set_config('TimeZone', 'UTC', false)`;
+    set_config('idle_in_transaction_session_timeout', $3, false), set_config('TimeZone', 'UTC', false),
+    set_config('jit', 'off', false)`;
 
 /** Numbers of the catalog pg_type. */
 const parsers: Readonly<Record<number, (text: string) => unknown>> = {
@@ -102,7 +147,7 @@ function getTypeParser(oid: number, format?: "text" | "binary") {
 
 /** A connection that gave no answer; those that wait idle beside it have most likely died with it. */
 function giveUp(lines: ReadonlySet<Line>, silent: Line): void {
-  for (const line of lines) if (line === silent || !line.busy) line.socket.destroy();
+  for (const line of lines) if (line === silent || line.unanswered === 0) line.socket.destroy();
 }
 
 function isTerminated(error: unknown): error is Error {

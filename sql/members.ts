@@ -12,19 +12,24 @@ export type Standing = Role | "visitor";
 export const standingRow = z.object({ standing: z.enum(["owner", "admin", "member", "visitor"]).nullable() });
 
 /**
- * Adds those who are not members yet; what was said before counts as read. Violates members_user_id_fkey for
- * an unknown user.
+ * Adds those who are not members yet; what was said before counts as read: nothing may be said between the
+ * look at the last message and the joining. Violates members_user_id_fkey for an unknown user.
  */
 export async function insertMembers(
   db: Database,
   discussionId: string,
   userIds: readonly string[],
 ): Promise<void> {
+  await db.query(sql.unsafe`SELECT lock_discussions(array[${discussionId}::uuid])`);
   await db.query(sql.unsafe`
     INSERT INTO members (discussion_id, user_id, last_read_seq)
     SELECT ${discussionId}::uuid, id, last_seq(${discussionId}::uuid) FROM (
       SELECT DISTINCT unnest(${sql.array(userIds, "uuid")}) AS id ORDER BY id
     ) AS given
+    -- Who is a member is left out here already: ON CONFLICT would wait for whoever moves that member's read
+    -- mark, with the lock in hand that all sends to the discussion wait for.
+    WHERE NOT EXISTS (
+      SELECT FROM members AS m WHERE m.discussion_id = ${discussionId}::uuid AND m.user_id = id)
     ON CONFLICT DO NOTHING
   `);
 }

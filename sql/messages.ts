@@ -1,7 +1,9 @@
 import { z } from "zod";
 import { type Database, sql } from "./database.ts";
+import type { LogEvent } from "./log.ts";
 import { standingRow } from "./members.ts";
 import { type Page, pageOf, pageRow } from "./page.ts";
+import type { Pipeline } from "./pipeline.ts";
 
 /** One message to be stored, and the session that sends it. */
 export interface Send {
@@ -13,51 +15,72 @@ export interface Send {
   reply_to_seq: number | null;
 }
 
-const sendResultRow = z.object({
-  code: z.enum([
-    "created",
-    "stored",
-    "session_revoked",
-    "not_a_member",
-    "discussion_not_found",
-    "client_id_reused",
-    "reply_not_found",
-  ]),
-  /** JSON text, when created or stored. */
-  message: z.string().nullable(),
+/** What became of a send; `message` is JSON text. */
+export type SendResult =
+  | { code: "created" | "stored"; message: string }
+  | { code: z.infer<typeof refusalCode>; message: null };
+
+const refusalCode = z.enum([
+  "session_revoked",
+  "not_a_member",
+  "discussion_not_found",
+  "client_id_reused",
+  "reply_not_found",
+]);
+
+/** What became of a batch: a result per send, in order, and the events of what was stored. */
+export interface BatchResult {
+  results: SendResult[];
+  events: LogEvent[];
+}
+
+const sentRow = z.object({
+  accepted: z.string(),
+  first_position: z.number().nullable(),
+  at: z.string().nullable(),
+  created: z.string().nullable(),
+  refused: z.string().nullable(),
 });
 
-export type SendResult = z.infer<typeof sendResultRow>;
+const sendStatement = `
+  SELECT accepted, first_position, at, created, refused
+  FROM send_messages($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[])`;
 
-/** Stores a batch in one statement and transaction; one result per send, in order. See send_messages(). */
-export async function sendMessages(db: Database, sends: readonly Send[]): Promise<readonly SendResult[]> {
-  return db.any(sql.type(sendResultRow)`
-    SELECT code, message FROM send_messages(
-      ${sql.array(
-        sends.map((send) => send.session_id),
-        "uuid",
-      )},
-      ${sql.array(
-        sends.map((send) => send.sender_id),
-        "uuid",
-      )},
-      ${sql.array(
-        sends.map((send) => send.discussion_id),
-        "uuid",
-      )},
-      ${sql.array(
-        sends.map((send) => send.content),
-        "text",
-      )},
-      ${sql.array(
-        sends.map((send) => send.client_id),
-        "text",
-      )},
-      ${sql.array(
-        sends.map((send) => send.reply_to_seq),
-        "int8",
-      )})
-  `);
+/** Stores a batch in one statement and transaction. See send_messages(). */
+export async function sendMessages(pipeline: Pipeline, sends: readonly Send[]): Promise<BatchResult> {
+  const rows = await pipeline.query("send_messages", sendStatement, [
+    sends.map((send) => send.session_id),
+    sends.map((send) => send.sender_id),
+    sends.map((send) => send.discussion_id),
+    sends.map((send) => send.content),
+    sends.map((send) => send.client_id),
+    sends.map((send) => send.reply_to_seq),
+  ]);
+  const { accepted, first_position, at, created, refused } = sentRow.parse(rows[0]);
+  // JSON text has no raw line breaks.
+  const createdLines = created?.split("\n") ?? [];
+  const refusedLines = refused?.split("\n") ?? [];
+  const events: LogEvent[] = [];
+  const results = sends.map((send, index) => {
+    if (accepted[index] !== "1") return toRefused(refusedLines.shift());
+    const data = createdLines[events.length] ?? "";
+    const position = (first_position ?? 0) + events.length;
+    const { discussion_id } = send;
+    events.push({ position, discussion_id, user_id: "", type: "message.new", at: at ?? "", data });
+    return toCreated(data);
+  });
+  return { results, events };
+}
+
+/** From the event's data, `{"message":…}`. */
+function toCreated(data: string): SendResult {
+  if (data === "") throw new Error("send_messages returned too few messages");
+  return { code: "created", message: data.slice('{"message":'.length, -1) };
+}
+
+function toRefused(line: string | undefined): SendResult {
+  if (line?.startsWith("{")) return { code: "stored", message: line };
+  return { code: refusalCode.parse(line), message: null };
 }
 
 /**
@@ -96,7 +119,7 @@ export async function readHistory(
         ORDER BY m.seq LIMIT ${window.newer})
     )
     SELECT standing(${discussionId}::uuid, ${readerId}::uuid) AS standing, log_cursor() AS cursor,
-      coalesce(string_agg(message_json(ROW(page.*)::messages)::text, ',' ORDER BY seq), '') AS items,
+      coalesce(string_agg(message_json(ROW(page.*)::messages), ',' ORDER BY seq), '') AS items,
       min(seq) AS first_seq, max(seq) AS last_item_seq, last_seq(${discussionId}::uuid) AS last_seq
     FROM page
   `);
@@ -131,7 +154,7 @@ export async function listMessages(
       ORDER BY x.created_at DESC, x.discussion_id DESC, x.seq DESC LIMIT ${filter.limit + 1}
     )
     SELECT log_cursor() AS cursor, count(*) > ${filter.limit} AS has_more,
-      coalesce(string_agg(message_json(m)::text, ',' ORDER BY place)
+      coalesce(string_agg(message_json(m), ',' ORDER BY place)
         FILTER (WHERE place <= ${filter.limit}), '') AS items,
       json_build_array(
         max(p.created_at::text) FILTER (WHERE place = ${filter.limit}),

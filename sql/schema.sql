@@ -57,18 +57,14 @@ CREATE TABLE messages (
   discussion_id uuid NOT NULL,
   seq bigint NOT NULL,
   sender_id uuid NOT NULL,
-  content text NOT NULL,
-  client_id text,
+  content character varying(16000) NOT NULL,
+  client_id character varying(64),
   reply_to_seq bigint,
   mentions uuid[] DEFAULT '{}'::uuid[] NOT NULL,
   created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
   edited_at timestamp with time zone,
   deleted_at timestamp with time zone,
-  CONSTRAINT messages_client_id_length CHECK (((char_length(client_id) >= 1) AND (char_length(client_id) <= 64))),
-  CONSTRAINT messages_content_length CHECK ((char_length(content) <= 16000)),
-  CONSTRAINT messages_discussion_id_fkey FOREIGN KEY (discussion_id) REFERENCES discussions(id) ON DELETE CASCADE,
-  CONSTRAINT messages_pkey PRIMARY KEY (discussion_id, seq),
-  CONSTRAINT messages_seq_positive CHECK ((seq > 0))
+  CONSTRAINT messages_pkey PRIMARY KEY (discussion_id, seq)
 ) WITH (autovacuum_vacuum_insert_scale_factor=0.05);
 
 CREATE TABLE refresh_tokens (
@@ -127,7 +123,7 @@ CREATE INDEX members_user_id_idx ON public.members USING btree (user_id, discuss
 
 CREATE UNIQUE INDEX messages_client_id_key ON public.messages USING btree (discussion_id, sender_id, client_id) WHERE (client_id IS NOT NULL);
 
-CREATE INDEX messages_sender_idx ON public.messages USING btree (sender_id, discussion_id, seq);
+CREATE INDEX messages_sender_idx ON public.messages USING btree (sender_id, discussion_id, seq) WHERE (seq > 0);
 
 CREATE INDEX refresh_tokens_expires_at_idx ON public.refresh_tokens USING btree (expires_at);
 
@@ -201,21 +197,6 @@ CREATE TYPE member_shape AS (
   last_read_seq bigint
 );
 
-CREATE TYPE message_shape AS (
-  discussion_id uuid,
-  seq bigint,
-  sender_id uuid,
-  content text,
-  client_id text,
-  reply_to_seq bigint,
-  mentions uuid[],
-  attachments json,
-  reactions json,
-  created_at text,
-  edited_at text,
-  deleted_at text
-);
-
 CREATE TYPE session_shape AS (
   id uuid,
   user_agent text,
@@ -234,65 +215,76 @@ CREATE TYPE user_shape AS (
   created_at text
 );
 
-CREATE OR REPLACE FUNCTION public.announce_chunk(newest bigint, lines text[], first integer, last integer, inlined boolean)
- RETURNS void
- LANGUAGE sql
-AS $function$
-  SELECT pg_notify('events', (newest + first) || ' ' || (newest + last)
-    || CASE WHEN inlined THEN E'\n' || array_to_string(lines[first : last], E'\n') ELSE '' END)
-$function$;
-
 CREATE OR REPLACE FUNCTION public.announce_events(newest bigint, lines text[])
- RETURNS void
+ RETURNS integer
  LANGUAGE plpgsql
 AS $function$
 DECLARE
   max_bytes CONSTANT int := 7900 - 42; -- two bigints and their separators
   max_notifications CONSTANT int := 16;
-  chunk_from int := 1;
-  chunk_bytes int := 0;
+  line text;
   line_bytes int;
+  place int := 0; -- of the line
+  chunk text := '';
+  chunk_bytes int := 0;
+  chunk_from int := 1;
   sent int := 0;
+  notified text;
 BEGIN
-  FOR i IN 1 .. cardinality(lines) LOOP
-    line_bytes := octet_length(lines[i]) + 1;
+  FOREACH line IN ARRAY lines LOOP
+    place := place + 1;
+    line_bytes := octet_length(line) + 1;
     IF chunk_bytes > 0 AND chunk_bytes + line_bytes > max_bytes THEN
       EXIT WHEN sent = max_notifications - 1;
-      PERFORM announce_chunk(newest, lines, chunk_from, i - 1, chunk_bytes <= max_bytes);
+      notified := announce_range(newest + chunk_from, newest + place - 1, chunk);
       sent := sent + 1;
-      chunk_from := i;
+      chunk := '';
       chunk_bytes := 0;
+      chunk_from := place;
     END IF;
     chunk_bytes := chunk_bytes + line_bytes;
+    chunk := CASE WHEN chunk_bytes > max_bytes THEN '' ELSE chunk || E'\n' || line END;
   END LOOP;
-  PERFORM announce_chunk(newest, lines, chunk_from, cardinality(lines),
-    chunk_bytes <= max_bytes AND sent < max_notifications - 1);
+  IF sent = max_notifications - 1 THEN
+    chunk := '';
+  END IF;
+  notified := announce_range(newest + chunk_from, newest + cardinality(lines), chunk);
+  RETURN sent + 1;
 END
 $function$;
 
-CREATE OR REPLACE FUNCTION public.append_events(drafts event_draft[])
+CREATE OR REPLACE FUNCTION public.announce_range(first bigint, last bigint, lines text)
  RETURNS void
+ LANGUAGE sql
+AS $function$
+  SELECT pg_notify('events', first || ' ' || last || lines)
+$function$;
+
+CREATE OR REPLACE FUNCTION public.append_events(drafts event_draft[])
+ RETURNS integer
  LANGUAGE plpgsql
 AS $function$
 DECLARE
   newest bigint;
   lines text[];
+  happened_at timestamptz;
+  at_text text;
 BEGIN
   IF coalesce(cardinality(drafts), 0) = 0 THEN
-    RETURN;
+    RETURN 0;
   END IF;
-  PERFORM pg_advisory_xact_lock(log_lock_key());
-  SELECT coalesce(max(position), 0) INTO newest FROM events;
+  newest := lock_log();
+  happened_at := clock_timestamp();
+  at_text := wire_time(happened_at);
   WITH appended AS (
     INSERT INTO events (position, discussion_id, user_id, type, data, at)
-    SELECT newest + d.ordinality, d.discussion_id, d.user_id, d.type, d.data, clock_timestamp()
+    SELECT newest + d.ordinality, d.discussion_id, d.user_id, d.type, d.data, happened_at
     FROM unnest(drafts) WITH ORDINALITY AS d
     RETURNING *
   )
-  SELECT array_agg(
-    event_line(a.position, a.discussion_id, a.user_id, a.type, a.at, a.data) ORDER BY a.position
-  ) INTO lines FROM appended AS a;
-  PERFORM announce_events(newest, lines);
+  SELECT array_agg(event_line(a.position, a.discussion_id, a.user_id, a.type, at_text, a.data))
+  INTO lines FROM appended AS a;
+  RETURN announce_events(newest, lines);
 END
 $function$;
 
@@ -316,7 +308,8 @@ AS $function$
     (SELECT count(*) FROM members AS m WHERE m.discussion_id = d.id),
     first_members_json(d.id), last_seq(d.id),
     CASE WHEN me.user_id IS NOT NULL THEN (
-      SELECT message_json(m) FROM messages AS m WHERE m.discussion_id = d.id ORDER BY m.seq DESC LIMIT 1) END,
+      SELECT message_json(m)::json FROM messages AS m WHERE m.discussion_id = d.id
+      ORDER BY m.seq DESC LIMIT 1) END,
     CASE WHEN me.user_id IS NULL THEN 0 ELSE unread_count(me) END,
     me.role, wire_time(me.muted_until), log_cursor()
   )::discussion_shape)
@@ -337,6 +330,17 @@ AS $function$
       ) AS o JOIN users AS u ON u.id = o.user_id),
     (SELECT u.display_name || ' (you)' FROM users AS u WHERE u.id = reader),
     '')
+$function$;
+
+CREATE OR REPLACE FUNCTION public.discussions_deleted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  PERFORM lock_discussions(array(SELECT id FROM old_rows));
+  DELETE FROM messages AS m USING old_rows AS o WHERE m.discussion_id = o.id;
+  RETURN NULL;
+END
 $function$;
 
 CREATE OR REPLACE FUNCTION public.discussions_updated()
@@ -363,8 +367,16 @@ CREATE OR REPLACE FUNCTION public.effective_last_read_seq(m members)
 AS $function$
   SELECT greatest(m.last_read_seq, (
     SELECT max(own.seq) FROM messages AS own
-    WHERE own.discussion_id = m.discussion_id AND own.sender_id = m.user_id
+    WHERE own.discussion_id = m.discussion_id AND own.sender_id = m.user_id AND own.seq > 0
   ))
+$function$;
+
+CREATE OR REPLACE FUNCTION public.erase_events(of_discussions uuid[])
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  UPDATE events AS e SET type = 'event.erased', data = '{}'
+  WHERE e.discussion_id = ANY (of_discussions) AND e.user_id IS NULL AND e.type <> 'event.erased'
 $function$;
 
 CREATE OR REPLACE FUNCTION public.event_discussion_json(d discussions)
@@ -379,13 +391,12 @@ AS $function$
   )::event_discussion_shape)
 $function$;
 
-CREATE OR REPLACE FUNCTION public.event_line(of_position bigint, discussion_id uuid, user_id uuid, type text, at timestamp with time zone, data text)
+CREATE OR REPLACE FUNCTION public.event_line(of_position bigint, discussion_id uuid, user_id uuid, type text, at text, data text)
  RETURNS text
  LANGUAGE sql
  STABLE
 AS $function$
-  SELECT concat_ws(E'\t', of_position, coalesce(discussion_id::text, ''), coalesce(user_id::text, ''), type,
-    wire_time(at), data)
+  SELECT concat(of_position, E'\t', discussion_id, E'\t', user_id, E'\t', type, E'\t', at, E'\t', data)
 $function$;
 
 CREATE OR REPLACE FUNCTION public.first_members_json(of_discussion uuid)
@@ -415,6 +426,33 @@ CREATE OR REPLACE FUNCTION public.last_seq(of_discussion uuid)
  STABLE PARALLEL SAFE
 AS $function$
   SELECT coalesce(max(m.seq), 0) FROM messages AS m WHERE m.discussion_id = of_discussion
+$function$;
+
+CREATE OR REPLACE FUNCTION public.lock_discussions(ids uuid[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  locked text;
+BEGIN
+  IF cardinality(ids) = 1 THEN
+    locked := pg_advisory_xact_lock(log_lock_key()::int, uuid_hash(ids[1]))::text;
+  ELSE
+    PERFORM pg_advisory_xact_lock(log_lock_key()::int, key)
+    FROM (SELECT DISTINCT uuid_hash(id) AS key FROM unnest(ids) AS id ORDER BY key) AS keys;
+  END IF;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.lock_log()
+ RETURNS bigint
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  locked text := pg_advisory_xact_lock(log_lock_key())::text;
+BEGIN
+  RETURN coalesce((SELECT max(position) FROM events), 0);
+END
 $function$;
 
 CREATE OR REPLACE FUNCTION public.log_cursor()
@@ -457,10 +495,10 @@ AS $function$
 DECLARE
   drafts event_draft[];
 BEGIN
-  UPDATE events AS e SET type = 'event.erased', data = '{}'
-  FROM (SELECT DISTINCT o.discussion_id FROM old_rows AS o) AS gone
-  WHERE e.discussion_id = gone.discussion_id AND e.user_id IS NULL AND e.type <> 'event.erased'
-    AND NOT EXISTS (SELECT FROM discussions AS d WHERE d.id = gone.discussion_id);
+  PERFORM lock_discussions(array(SELECT DISTINCT o.discussion_id FROM old_rows AS o));
+  PERFORM erase_events(array(
+    SELECT DISTINCT o.discussion_id FROM old_rows AS o
+    WHERE NOT EXISTS (SELECT FROM discussions AS d WHERE d.id = o.discussion_id)));
   SELECT array_agg(
     ROW(o.discussion_id, o.user_id,
       CASE WHEN d.id IS NULL THEN 'discussion.deleted' ELSE 'member.removed' END,
@@ -556,31 +594,34 @@ AS $function$
 $function$;
 
 CREATE OR REPLACE FUNCTION public.message_json(m messages)
- RETURNS json
+ RETURNS text
  LANGUAGE sql
  STABLE PARALLEL SAFE
 AS $function$
-  SELECT row_to_json(ROW(
-    m.discussion_id, m.seq, m.sender_id, m.content, m.client_id, m.reply_to_seq, m.mentions,
-    '[]'::json, '[]'::json, wire_time(m.created_at), wire_time(m.edited_at), wire_time(m.deleted_at)
-  )::message_shape)
+  SELECT format(
+    '{"discussion_id":"%s","seq":%s,"sender_id":"%s","content":%s,"client_id":%s,"reply_to_seq":%s,'
+    '"mentions":%s,"attachments":[],"reactions":[],"created_at":"%s","edited_at":%s,"deleted_at":%s}',
+    m.discussion_id, m.seq, m.sender_id, to_json(m.content), coalesce(to_json(m.client_id)::text, 'null'),
+    coalesce(m.reply_to_seq::text, 'null'),
+    CASE WHEN m.mentions = '{}' THEN '[]' ELSE to_json(m.mentions)::text END,
+    wire_time(m.created_at), coalesce('"' || wire_time(m.edited_at) || '"', 'null'),
+    coalesce('"' || wire_time(m.deleted_at) || '"', 'null'))
 $function$;
 
 CREATE OR REPLACE FUNCTION public.messages_inserted()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
+DECLARE
+  drafts event_draft[];
+  notified int;
 BEGIN
-  PERFORM append_events((
-    SELECT array_agg(ROW(discussion_id, NULL, 'message.new', data)::event_draft ORDER BY place)
-    FROM (
-      -- In the order of insertion, which is that of the senders' frames; created_at would follow the clock,
-      -- and clocks are set back.
-      SELECT n.discussion_id, row_number() OVER () AS place,
-        '{"message":' || message_json(ROW(n.*)::messages)::text || '}' AS data
-      FROM new_rows AS n
-    ) AS drafts
-  ));
+  -- In the order of insertion, which is that of the senders' frames; created_at would follow the clock, and
+  -- clocks are set back.
+  SELECT array_agg(ROW(n.discussion_id, NULL, 'message.new',
+    '{"message":' || message_json(ROW(n.*)::messages) || '}')::event_draft)
+  INTO drafts FROM new_rows AS n;
+  notified := append_events(drafts);
   RETURN NULL;
 END
 $function$;
@@ -590,7 +631,10 @@ CREATE OR REPLACE FUNCTION public.messages_take_seq()
  LANGUAGE plpgsql
 AS $function$
 BEGIN
-  PERFORM 1 FROM discussions AS d WHERE d.id = NEW.discussion_id FOR NO KEY UPDATE;
+  PERFORM lock_discussions(ARRAY[NEW.discussion_id]);
+  IF NOT EXISTS (SELECT FROM discussions AS d WHERE d.id = NEW.discussion_id) THEN
+    RAISE foreign_key_violation USING MESSAGE = 'there is no such discussion';
+  END IF;
   NEW.seq := last_seq(NEW.discussion_id) + 1;
   RETURN NEW;
 END
@@ -626,57 +670,86 @@ BEGIN
 END
 $function$;
 
-CREATE OR REPLACE FUNCTION public.send_messages(session_ids uuid[], sender_ids uuid[], discussion_ids uuid[], contents text[], client_ids text[], reply_to_seqs bigint[])
- RETURNS TABLE(code text, message text)
+CREATE OR REPLACE FUNCTION public.refusal(of_session uuid, of_sender uuid, of_discussion uuid, its_content text, its_client_id text, its_reply bigint)
+ RETURNS text
  LANGUAGE plpgsql
+ STABLE
+AS $function$
+DECLARE
+  stored messages;
+BEGIN
+  IF NOT EXISTS (
+    SELECT FROM sessions AS se WHERE se.id = of_session AND se.user_id = of_sender
+      AND se.revoked_at IS NULL AND se.expires_at > now()
+  ) THEN
+    RETURN 'session_revoked';
+  END IF;
+  CASE standing(of_discussion, of_sender)
+    WHEN 'owner', 'admin', 'member' THEN NULL;
+    WHEN 'visitor' THEN RETURN 'not_a_member';
+    ELSE RETURN 'discussion_not_found';
+  END CASE;
+  SELECT * INTO stored FROM messages AS m
+  WHERE m.discussion_id = of_discussion AND m.sender_id = of_sender AND m.client_id = its_client_id;
+  RETURN CASE
+    WHEN NOT FOUND THEN 'reply_not_found'
+    WHEN (stored.content, stored.reply_to_seq) IS NOT DISTINCT FROM (its_content, its_reply)
+      THEN message_json(stored)
+    ELSE 'client_id_reused'
+  END;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.send_messages(session_ids uuid[], sender_ids uuid[], discussion_ids uuid[], contents text[], client_ids text[], reply_to_seqs bigint[], OUT accepted text, OUT first_position bigint, OUT at text, OUT created text, OUT refused text)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
+DECLARE
+  locked text := lock_discussions(discussion_ids)::text;
+  stored bigint;
 BEGIN
-  PERFORM 1 FROM discussions AS d WHERE d.id = ANY (discussion_ids) ORDER BY d.id FOR NO KEY UPDATE;
-  RETURN QUERY
-  WITH sends AS (
-    SELECT * FROM unnest(session_ids, sender_ids, discussion_ids, contents, client_ids, reply_to_seqs)
+  WITH judged AS MATERIALIZED (
+    SELECT s.*,
+      (SELECT se.user_id FROM sessions AS se
+        WHERE se.id = s.session_id AND se.revoked_at IS NULL AND se.expires_at > now()) = s.sender_id
+      AND (SELECT me.role FROM members AS me
+        WHERE me.discussion_id = s.discussion_id AND me.user_id = s.sender_id) IS NOT NULL
+      AND (SELECT m.seq FROM messages AS m
+        WHERE m.discussion_id = s.discussion_id AND m.sender_id = s.sender_id AND m.client_id = s.client_id
+      ) IS NULL
+      AND (s.reply_to_seq IS NULL OR (SELECT m.seq FROM messages AS m
+        WHERE m.discussion_id = s.discussion_id AND m.seq = s.reply_to_seq) IS NOT NULL) AS is_accepted
+    FROM unnest(session_ids, sender_ids, discussion_ids, contents, client_ids, reply_to_seqs)
       WITH ORDINALITY AS s (session_id, sender_id, discussion_id, content, client_id, reply_to_seq, ordinal)
-  ), judged AS (
-    SELECT s.*, stored.seq AS stored_seq, CASE
-      WHEN se.id IS NULL THEN 'session_revoked'
-      WHEN me.user_id IS NULL AND d.visibility = 'public' THEN 'not_a_member'
-      WHEN me.user_id IS NULL THEN 'discussion_not_found'
-      WHEN (stored.content, stored.reply_to_seq) IS NOT DISTINCT FROM (s.content, s.reply_to_seq)
-        THEN 'stored'
-      WHEN stored.seq IS NOT NULL THEN 'client_id_reused'
-      WHEN s.reply_to_seq IS NOT NULL AND replied.seq IS NULL THEN 'reply_not_found'
-      ELSE 'created'
-    END AS code
-    FROM sends AS s
-    LEFT JOIN sessions AS se ON se.id = s.session_id AND se.user_id = s.sender_id
-      AND se.revoked_at IS NULL AND se.expires_at > now()
-    LEFT JOIN discussions AS d ON d.id = s.discussion_id
-    LEFT JOIN members AS me ON me.discussion_id = s.discussion_id AND me.user_id = s.sender_id
-    LEFT JOIN messages AS stored ON stored.discussion_id = s.discussion_id AND stored.sender_id = s.sender_id
-      AND stored.client_id = s.client_id
-    LEFT JOIN messages AS replied ON replied.discussion_id = s.discussion_id AND replied.seq = s.reply_to_seq
-  ), numbered AS (
-    SELECT j.*, last_seq(j.discussion_id)
-      + row_number() OVER (PARTITION BY j.discussion_id ORDER BY j.ordinal) AS seq
-    FROM judged AS j WHERE j.code = 'created'
   ), inserted AS (
     INSERT INTO messages (discussion_id, seq, sender_id, content, client_id, reply_to_seq, mentions)
-    SELECT discussion_id, seq, sender_id, content, client_id, reply_to_seq,
+    SELECT discussion_id,
+      coalesce((SELECT m.seq FROM messages AS m WHERE m.discussion_id = j.discussion_id
+        ORDER BY m.seq DESC LIMIT 1), 0) + row_number() OVER (PARTITION BY discussion_id ORDER BY ordinal),
+      sender_id, content, client_id, reply_to_seq,
       CASE WHEN content LIKE '%@%' THEN mentioned_ids(discussion_id, content) ELSE '{}' END
-    FROM numbered ORDER BY ordinal
-    RETURNING messages
+    FROM judged AS j WHERE is_accepted ORDER BY ordinal
   )
-  SELECT j.code, CASE j.code
-    WHEN 'created' THEN message_json((i.messages))::text
-    WHEN 'stored' THEN (
-      SELECT message_json(m)::text FROM messages AS m
-      WHERE m.discussion_id = j.discussion_id AND m.seq = j.stored_seq)
-  END
-  FROM judged AS j
-  LEFT JOIN numbered AS n ON n.ordinal = j.ordinal
-  LEFT JOIN inserted AS i ON (i.messages).discussion_id = n.discussion_id AND (i.messages).seq = n.seq
-  ORDER BY j.ordinal;
+  SELECT string_agg(CASE WHEN is_accepted THEN '1' ELSE '0' END, '' ORDER BY ordinal),
+    count(*) FILTER (WHERE is_accepted)
+  INTO accepted, stored FROM judged;
+  -- The newest events are ours, as the log is locked since they were appended.
+  IF stored > 0 THEN
+    SELECT min(e.position), wire_time(min(e.at)), string_agg(e.data, E'\n' ORDER BY e.position)
+    INTO first_position, at, created
+    FROM events AS e WHERE e.position > (SELECT max(position) FROM events) - stored;
+  END IF;
+  IF accepted LIKE '%0%' THEN
+    SELECT string_agg(refusal(session_id, sender_id, discussion_id, content, client_id, reply_to_seq), E'\n'
+      ORDER BY ordinal)
+    INTO refused
+    FROM unnest(session_ids, sender_ids, discussion_ids, contents, client_ids, reply_to_seqs)
+      WITH ORDINALITY AS s (session_id, sender_id, discussion_id, content, client_id, reply_to_seq, ordinal)
+    WHERE substr(accepted, ordinal::int, 1) = '0';
+  END IF;
 END
 $function$;
 
@@ -779,6 +852,8 @@ CREATE OR REPLACE FUNCTION public.wire_time(moment timestamp with time zone)
 AS $function$
   SELECT to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
 $function$;
+
+CREATE TRIGGER discussions_deleted AFTER DELETE ON public.discussions REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION discussions_deleted();
 
 CREATE TRIGGER discussions_updated AFTER UPDATE ON public.discussions REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION discussions_updated();
 

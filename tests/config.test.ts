@@ -30,6 +30,10 @@ test("a wrong value is named in one line", () => {
   const wrong: [string, string][] = [
     ["PORT", "eighty"],
     ["PORT", "65536"],
+    ["WEB_CONCURRENCY", "0"],
+    ["WEB_CONCURRENCY", "65"],
+    ["WEB_CONCURRENCY", "1.5"],
+    ["WEB_CONCURRENCY", "x"],
     ["DATABASE_URL", "mysql://localhost/parley"],
     ["JWT_SECRET", "short"],
     ["ALLOWED_ORIGINS", "https://chat.example/path"],

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import pg from "pg";
 import { test } from "uvu";
+import { createGroup } from "./delivery/help.ts";
 import { assertProblem, Client, password, register } from "./support/client.ts";
 import { eventually, withServer } from "./support/server.ts";
 import { openTestStream } from "./support/streams.ts";
@@ -9,11 +10,7 @@ test("a discussion's id in capitals names the same discussion, also to a stream 
   withServer(async (t) => {
     const ann = await register(t.url, "ann");
     const bob = await register(t.url, "bob");
-    const group = await ann.ok("POST", "/discussions", {
-      kind: "group",
-      name: "G",
-      member_ids: [bob.user.id],
-    });
+    const group = await createGroup(ann, "G", [bob]);
     const capitals = group.id.toUpperCase();
     assert.equal((await bob.ok("GET", `/discussions/${capitals}`)).id, group.id);
     for (const kind of ["sse", "ws"] as const) {
@@ -30,11 +27,7 @@ test("a right that was taken away while a change waited for it is not used any m
     const ann = await register(t.url, "ann");
     const bob = await register(t.url, "bob");
     const eve = await register(t.url, "eve");
-    const group = await ann.ok("POST", "/discussions", {
-      kind: "group",
-      name: "G",
-      member_ids: [bob.user.id],
-    });
+    const group = await createGroup(ann, "G", [bob]);
     await withConnection(t.databaseUrl, async (client) => {
       await client.query("BEGIN");
       await client.query("SELECT FROM discussions WHERE id = $1 FOR NO KEY UPDATE", [group.id]);
@@ -67,10 +60,52 @@ test("a login with the password of before a change makes no session after it", (
     assert.ok(ann.token);
   }));
 
+test("a message that meets its sender's removal comes before it or not at all", () =>
+  withServer(async (t) => {
+    const ann = await register(t.url, "ann");
+    const bob = await register(t.url, "bob");
+    const group = await createGroup(ann, "G", [bob]);
+    await withConnection(t.databaseUrl, async (client) => {
+      // The removal is carried out but for its event; the send comes while nobody else can see it yet.
+      await client.query("BEGIN");
+      await client.query("SELECT lock_log()");
+      const removing = ann.call("DELETE", `/discussions/${group.id}/members/${bob.user.id}`);
+      await eventually(() => assertWaiting(t.databaseUrl));
+      const sending = bob.call("POST", `/discussions/${group.id}/messages`, { content: "too late" });
+      await eventually(() => assertWaiting(t.databaseUrl, 2));
+      await client.query("COMMIT");
+      assert.equal((await removing).status, 204);
+      assertProblem(await sending, 404, "discussion_not_found");
+    });
+  }));
+
+test("of a message that is stored while its discussion is being deleted nothing is left", () =>
+  withServer(async (t) => {
+    const ann = await register(t.url, "ann");
+    const group = await createGroup(ann, "G", []);
+    await ann.send(group.id, "a secret");
+    await withConnection(t.databaseUrl, async (client) => {
+      await client.query("BEGIN");
+      await client.query(
+        "INSERT INTO messages (discussion_id, sender_id, content) VALUES ($1, $2, 'a late secret')",
+        [group.id, ann.user.id],
+      );
+      const deleting = ann.call("DELETE", `/discussions/${group.id}`);
+      await eventually(() => assertWaiting(t.databaseUrl));
+      await client.query("COMMIT");
+      assert.equal((await deleting).status, 204);
+      const { rows } = await client.query(
+        `SELECT (SELECT count(*)::int FROM messages) AS messages,
+           (SELECT count(*)::int FROM events WHERE data LIKE '%secret%') AS events`,
+      );
+      assert.deepEqual(rows, [{ messages: 0, events: 0 }]);
+    });
+  }));
+
 test("a message of many mentions names the first fifty, each once", () =>
   withServer(async (t) => {
     const ann = await register(t.url, "ann");
-    const group = await ann.ok("POST", "/discussions", { kind: "group", name: "G", member_ids: [] });
+    const group = await createGroup(ann, "G", []);
     const names = Array.from({ length: 60 }, (_, index) => `u${100 + index}`);
     await withConnection(t.databaseUrl, (client) =>
       client.query(
@@ -88,14 +123,14 @@ test("a message of many mentions names the first fifty, each once", () =>
     assert.equal(new Set(mentions).size, 50);
   }));
 
-/** Passes once some statement of this database waits for a row lock. */
-async function assertWaiting(url: string): Promise<void> {
+/** Passes once so many statements of this database wait for a lock. */
+async function assertWaiting(url: string, count = 1): Promise<void> {
   await withConnection(url, async (client) => {
     const { rows } = await client.query(
       `SELECT count(*)::int AS waiting FROM pg_stat_activity
        WHERE datname = current_database() AND wait_event_type = 'Lock'`,
     );
-    assert.ok(rows[0].waiting > 0);
+    assert.ok(rows[0].waiting >= count);
   });
 }
 

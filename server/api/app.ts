@@ -4,7 +4,7 @@ import type { Parts } from "./parts.ts";
 import { problemResponse, toFailure } from "./problems.ts";
 import { readRequestId } from "./request-id.ts";
 import type { Caller, Route } from "./route.ts";
-import { serveEvents } from "./streams.ts";
+import { handedOver, serveEvents } from "./streams.ts";
 
 /**
  * Puts the routes together: request ids, CORS, authentication, problem bodies and one log line per request.
@@ -91,7 +91,9 @@ async function finish(
     },
     "request",
   );
-  return answer;
+  // A promise that never settles, and that nobody holds: h3 would end the response when this one settles, and
+  // would keep the whole request in memory for as long as somebody could settle it.
+  return answer === handedOver ? new Promise(() => {}) : answer;
 }
 
 function corsHeaders(parts: Parts, event: H3Event): [string, string][] {

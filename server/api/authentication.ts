@@ -1,8 +1,10 @@
 import type { Pool } from "../../sql/database.ts";
+import type { Opening, OpeningRequest } from "../../sql/log.ts";
 import { findLiveSession, findSessionByCookie, type Session, takeTicket } from "../../sql/sessions.ts";
 import { hashSecret } from "../commands/secrets.ts";
 import type { Tokens } from "../commands/tokens.ts";
 import { fail } from "../errors.ts";
+import { createOpenings } from "./openings.ts";
 import type { Caller } from "./route.ts";
 
 export const cookieName = "parley_session";
@@ -14,13 +16,25 @@ export interface Credentials {
   headers: Headers;
 }
 
+/** What names the session of who asks for a stream. */
+export type Holder = Pick<OpeningRequest, "session_id" | "user_id" | "cookie_hash">;
+/** What a stream shows, and from where. */
+export type Target = Pick<OpeningRequest, "discussion_id" | "since">;
+/** An opening whose session lives. */
+export type LiveOpening = Opening & Session;
+
 export interface Authentication {
   /** By `Authorization: Bearer` or cookie. Throws unauthenticated, session_revoked, origin_not_allowed. */
   session(credentials: Credentials): Promise<Session>;
   /** The same without asking the database about a Bearer token's session. */
   token(credentials: Credentials): Promise<Caller>;
-  /** For streams: Bearer, `?ticket=`, cookie, in this order. `socket`: a WebSocket upgrade. */
-  stream(credentials: Credentials, socket: boolean): Promise<Session>;
+  /**
+   * For streams: Bearer, `?ticket=`, cookie, in this order. `socket`: a WebSocket upgrade. Whether the
+   * session lives is left to open(). Throws unauthenticated, origin_not_allowed.
+   */
+  holder(credentials: Credentials, socket: boolean): Promise<Holder>;
+  /** Looks the session up together with the opening. Throws unauthenticated, session_revoked, overloaded. */
+  open(holder: Holder, target: Target): Promise<LiveOpening>;
 }
 
 export function createAuthentication(
@@ -28,6 +42,8 @@ export function createAuthentication(
   tokens: Tokens,
   allowedOrigins: readonly string[],
 ): Authentication {
+  const readOpening = createOpenings(pool);
+
   async function token(credentials: Credentials): Promise<Caller> {
     const header = credentials.headers.get("authorization");
     if (header === null) return cookie(credentials, isUnsafe(credentials.method));
@@ -44,25 +60,47 @@ export function createAuthentication(
   }
 
   async function cookie(credentials: Credentials, checkOrigin: boolean): Promise<Session> {
+    const found = await findSessionByCookie(pool, cookieHash(credentials, checkOrigin));
+    return found ?? fail("unauthenticated", "The session is over");
+  }
+
+  function cookieHash(credentials: Credentials, checkOrigin: boolean): Buffer {
     const secret = readCookie(credentials.headers.get("cookie") ?? "");
     if (!secret) return fail("unauthenticated", "No access token or session cookie was sent");
     // Before anything else: a page of another origin must not learn whether the cookie is good.
     if (checkOrigin) requireOrigin(credentials, allowedOrigins);
-    const found = await findSessionByCookie(pool, hashSecret(secret));
-    return found ?? fail("unauthenticated", "The session is over");
+    return hashSecret(secret);
+  }
+
+  async function holder(credentials: Credentials, socket: boolean): Promise<Holder> {
+    if (credentials.headers.has("authorization")) {
+      return { ...(await token(credentials)), cookie_hash: null };
+    }
+    const ticket = credentials.url.searchParams.get("ticket");
+    if (ticket === null) {
+      return { session_id: null, user_id: null, cookie_hash: cookieHash(credentials, socket) };
+    }
+    const taken = await takeTicket(pool, hashSecret(ticket));
+    if (!taken) return fail("unauthenticated", "The ticket is unknown, used or expired");
+    return { session_id: taken.session_id, user_id: taken.user_id, cookie_hash: null };
   }
 
   return {
     session,
     token,
-    stream: async (credentials, socket) => {
-      if (credentials.headers.has("authorization")) return session(credentials);
-      const ticket = credentials.url.searchParams.get("ticket");
-      if (ticket === null) return cookie(credentials, socket);
-      const taken = await takeTicket(pool, hashSecret(ticket));
-      return taken ?? fail("unauthenticated", "The ticket is unknown, used or expired");
+    holder,
+    open: async (who, target) => {
+      const opening = await readOpening({ ...who, ...target });
+      if (isLive(opening)) return opening;
+      return who.cookie_hash === null
+        ? fail("session_revoked")
+        : fail("unauthenticated", "The session is over");
     },
   };
+}
+
+function isLive(opening: Opening): opening is LiveOpening {
+  return opening.session_id !== null;
 }
 
 function isUnsafe(method: string): boolean {

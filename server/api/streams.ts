@@ -1,19 +1,21 @@
 import type { ServerResponse } from "node:http";
-import { fromNodeHandler, type H3Event } from "h3";
+import type { H3Event } from "h3";
 import { z } from "zod";
-import { type Opening, readOpening } from "../../sql/log.ts";
-import type { Session } from "../../sql/sessions.ts";
 import { join } from "../delivery/join.ts";
 import { openSse } from "../delivery/sse.ts";
 import { Stream, type Wire } from "../delivery/stream.ts";
 import { fail } from "../errors.ts";
 import { cursorSchema, idSchema } from "../fields.ts";
+import type { LiveOpening } from "./authentication.ts";
 import type { Parts } from "./parts.ts";
 import { parse } from "./problems.ts";
 import { requireMembership } from "./standing.ts";
 
 /** The paths of streams: all of one's discussions, or one; as Server-Sent Events, or as a WebSocket. */
 const paths = /^\/api\/v1(?:\/discussions\/([^/]+))?\/(events|ws)$/;
+/** In place of an answer: the response is written to by others, now and later. */
+export const handedOver = Symbol("handed over");
+
 const cursorField = z.object({ since: cursorSchema.optional() });
 
 /** What a stream's address asks for. Null for any other path. */
@@ -25,43 +27,39 @@ export function matchStream(path: string): { discussionId: string | null; kind: 
 
 /** The right to a stream and its exact starting point, read from one snapshot. */
 export interface Opened {
-  session: Session;
-  opening: Opening;
+  opening: LiveOpening;
   discussionId: string | null;
 }
 
 /**
  * Checks who asks, for what and from where. Throws unauthenticated, session_revoked, origin_not_allowed,
- * discussion_not_found, not_a_member, invalid_request.
+ * discussion_not_found, not_a_member, invalid_request, overloaded.
  */
 export async function openStream(
   parts: Parts,
   request: { url: URL; headers: Headers; method: string },
   target: { discussionId: string | null; kind: "events" | "ws" },
 ): Promise<Opened> {
-  const session = await parts.authentication.stream(request, target.kind === "ws");
+  const holder = await parts.authentication.holder(request, target.kind === "ws");
   const discussionId = target.discussionId === null ? null : parse(idSchema, target.discussionId);
   const header = target.kind === "events" ? request.headers.get("last-event-id") : null;
   const { since } = parse(cursorField, {
     since: header || request.url.searchParams.get("since") || undefined,
   });
-  const opening = await readOpening(parts.pool, {
-    session_id: session.session_id,
-    user_id: session.user_id,
+  const opening = await parts.authentication.open(holder, {
     discussion_id: discussionId,
     since: since ?? null,
   });
-  if (!opening.session_live) fail("session_revoked");
   if (discussionId !== null) requireMembership(opening.standing);
-  return { session, opening, discussionId };
+  return { opening, discussionId };
 }
 
 /** Begins the stream on a wire: replay, then live. */
-export function beginStream(parts: Parts, { session, opening, discussionId }: Opened, wire: Wire): Stream {
+export function beginStream(parts: Parts, { opening, discussionId }: Opened, wire: Wire): Stream {
   const owner = {
-    userId: session.user_id,
-    sessionId: session.session_id,
-    sessionExpiresAt: new Date(session.expires_at),
+    userId: opening.user_id,
+    sessionId: opening.session_id,
+    sessionExpiresAt: Date.parse(opening.expires_at),
     discussionId,
     authorizedAt: opening.newest,
   };
@@ -76,27 +74,20 @@ export function beginStream(parts: Parts, { session, opening, discussionId }: Op
   return stream;
 }
 
-/**
- * Answers `GET …/events`; resolves when the stream has ended. Throws as openStream() while nothing is sent.
- */
+/** Answers `GET …/events`: the response belongs to its stream from then on. Throws as openStream(). */
 export async function serveEvents(
   parts: Parts,
   event: H3Event,
   headers: [string, string][],
-): Promise<unknown> {
+): Promise<typeof handedOver> {
   const target = matchStream(event.url.pathname);
-  if (target?.kind !== "events") return fail("not_found");
+  const response = event.runtime?.node?.res;
+  if (target?.kind !== "events" || !response) return fail("not_found");
   const { url, req } = event;
   const opened = await openStream(parts, { url, headers: req.headers, method: req.method }, target);
-  return fromNodeHandler((_request, response) => {
-    // It went away while its right was being checked; its "close" has been and will not come again.
-    if (response.destroyed) return;
-    const stream = beginStream(parts, opened, openSse(response as ServerResponse, headers));
-    return new Promise<void>((resolve) => {
-      response.once("close", () => {
-        parts.hub.remove(stream);
-        resolve();
-      });
-    });
-  })(event);
+  // If it went away while its right was being checked, its "close" has been and will not come again.
+  if (response.destroyed) return handedOver;
+  const stream = beginStream(parts, opened, openSse(response as ServerResponse, headers));
+  response.on("close", () => parts.hub.remove(stream));
+  return handedOver;
 }

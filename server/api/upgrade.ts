@@ -1,10 +1,10 @@
-import type { IncomingMessage, Server } from "node:http";
+import type { IncomingHttpHeaders, IncomingMessage, Server } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Peer } from "crossws";
 import crossws from "crossws/adapters/node";
 import { NodeRequest } from "srvx/node";
 import { encodePong } from "../delivery/encoding.ts";
-import { socketWire } from "../delivery/socket.ts";
+import { SocketWire } from "../delivery/socket.ts";
 import type { Stream } from "../delivery/stream.ts";
 import { Failure, fail } from "../errors.ts";
 import { limits } from "../limits.ts";
@@ -14,15 +14,25 @@ import { problemResponse, toFailure } from "./problems.ts";
 import { readRequestId } from "./request-id.ts";
 import { beginStream, matchStream, type Opened, openStream } from "./streams.ts";
 
-/** A request as srvx makes it of an upgrade. */
-type UpgradeRequest = Request & { runtime?: { node?: { upgrade?: { socket: Duplex } } } };
-
 /** What an upgrade hands on to its open socket. */
 interface SocketContext {
-  opened: Opened;
   socket: Duplex;
-  stream?: Stream;
-  handleFrame?: (data: unknown) => void;
+  opened: Opened | undefined;
+  stream: Stream | undefined;
+  handleFrame: ((data: unknown) => void) | undefined;
+}
+
+/**
+ * What crossws and `ws` get for the request. They keep it for as long as the socket is open, so it holds
+ * nothing but what they read of it, and the request itself, with all its headers, only until it was judged:
+ * checkHandshake() sees the version and shouldUpgradeCallback (parley.ts) the upgrade.
+ */
+interface Handshake {
+  method: string | undefined;
+  url: string;
+  headers: IncomingHttpHeaders;
+  request: Request | undefined;
+  context: SocketContext;
 }
 
 const serverOptions = {
@@ -30,20 +40,28 @@ const serverOptions = {
   perMessageDeflate: false,
   // `ws` would answer pings past the outbox, so without a bound for a client that does not read.
   autoPong: false,
+  // The hub knows the streams.
+  clientTracking: false,
 };
 
 /** Answers WebSocket upgrades on a server: `/api/v1/ws` and `/api/v1/discussions/{id}/ws`. */
 export function serveSockets(parts: Parts, server: Server): void {
   const adapter = crossws({
-    idleTimeout: limits.socketPingSeconds,
+    // The hub pings: for less memory per socket, and through the outbox.
+    idleTimeout: 0,
     serverOptions,
     // A namespace per path would be kept for ever.
     getNamespace: () => "sockets",
     hooks: {
-      upgrade: (request) => upgrade(parts, request as UpgradeRequest),
+      upgrade: (handshake) => upgrade(parts, handshake as unknown as Handshake),
       open: (peer) => open(parts, peer),
-      message: (peer, message) => contextOf(peer).handleFrame?.(message.rawData),
-      ping: (peer, data) => contextOf(peer).stream?.sendRaw(encodePong(data)),
+      message: (peer, message) => handleFrame(parts, contextOf(peer), message.rawData),
+      ping: (peer, data) => {
+        const { stream } = contextOf(peer);
+        stream?.heard();
+        stream?.sendRaw(encodePong(data));
+      },
+      pong: (peer) => contextOf(peer).stream?.heard(),
       close: (peer) => {
         const { stream } = contextOf(peer);
         if (stream) parts.hub.remove(stream);
@@ -53,37 +71,53 @@ export function serveSockets(parts: Parts, server: Server): void {
   server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     // While the upgrade hook waits for the database, nobody else would handle a reset of the connection, and
     // an unhandled error event ends the process.
-    socket.on("error", () => socket.destroy());
-    const webRequest = new NodeRequest({
-      req: request,
-      upgrade: { socket, head },
-      trustProxy: parts.config.trustProxy,
-    } as unknown as ConstructorParameters<typeof NodeRequest>[0]);
-    adapter.handleUpgrade(request, socket, head, webRequest as unknown as Request).catch((error) => {
+    socket.on("error", destroyThis);
+    const handshake = takeHandshake(request, socket, parts.config.trustProxy) as unknown;
+    adapter.handleUpgrade(handshake as IncomingMessage, socket, head, handshake as Request).catch((error) => {
       parts.log.error({ err: error }, "upgrade failed");
       socket.destroy();
     });
   });
 }
 
+/** One function for all sockets, where a closure would cost memory for each. */
+function destroyThis(this: Duplex): void {
+  this.destroy();
+}
+
+function takeHandshake(request: IncomingMessage, socket: Duplex, trustProxy: boolean): Handshake {
+  const options = { req: request, trustProxy } as unknown as ConstructorParameters<typeof NodeRequest>[0];
+  const { "sec-websocket-key": key, "sec-websocket-protocol": protocols } = request.headers;
+  return {
+    method: request.method,
+    url: "/",
+    headers: {
+      upgrade: "websocket",
+      "sec-websocket-version": "13",
+      "sec-websocket-key": key,
+      ...(protocols !== undefined && { "sec-websocket-protocol": protocols }),
+    },
+    request: new NodeRequest(options) as unknown as Request,
+    context: { socket, opened: undefined, stream: undefined, handleFrame: undefined },
+  };
+}
+
 async function upgrade(
   parts: Parts,
-  request: UpgradeRequest,
-): Promise<Response | { context: Record<string, unknown>; headers: Record<string, string> }> {
+  handshake: Handshake,
+): Promise<Response | { headers: Record<string, string> }> {
+  const request = handshake.request as Request;
+  handshake.request = undefined;
   const requestId = readRequestId(request.headers);
   const url = new URL(request.url);
   try {
     const target = matchStream(url.pathname);
     if (target?.kind !== "ws") throw new Failure("not_found", "There is no socket at this address");
     checkHandshake(request.headers);
-    const opened = await openStream(parts, { url, headers: request.headers, method: "GET" }, target);
-    const socket = request.runtime?.node?.upgrade?.socket as Duplex;
-    const context: SocketContext = { opened, socket };
+    const { headers } = request;
+    handshake.context.opened = await openStream(parts, { url, headers, method: "GET" }, target);
     parts.log.info({ request_id: requestId, path: url.pathname, status: 101 }, "request");
-    return {
-      context: context as unknown as Record<string, unknown>,
-      headers: { "x-request-id": requestId },
-    };
+    return { headers: { "x-request-id": requestId } };
   } catch (error) {
     const problem = problemResponse(toFailure(error, parts.log), requestId);
     parts.log.info({ request_id: requestId, path: url.pathname, status: problem.status }, "request");
@@ -115,9 +149,19 @@ function checkHandshake(headers: Headers): void {
 
 function open(parts: Parts, peer: Peer): void {
   const context = contextOf(peer);
-  const stream = beginStream(parts, context.opened, socketWire(peer, context.socket));
-  context.stream = stream;
-  context.handleFrame = createFrameHandler(parts, stream);
+  const { opened, socket } = context;
+  context.opened = undefined;
+  // From here on `ws` listens for errors.
+  socket.off("error", destroyThis);
+  if (opened) context.stream = beginStream(parts, opened, new SocketWire(peer, socket));
+}
+
+/** Most sockets only listen; what orders a client's frames is made with its first one. */
+function handleFrame(parts: Parts, context: SocketContext, data: unknown): void {
+  if (!context.stream) return;
+  context.stream.heard();
+  context.handleFrame ??= createFrameHandler(parts, context.stream);
+  context.handleFrame(data);
 }
 
 function contextOf(peer: Peer): SocketContext {

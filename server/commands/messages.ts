@@ -1,5 +1,6 @@
-import type { Pool } from "../../sql/database.ts";
-import { type Send, type SendResult, sendMessages } from "../../sql/messages.ts";
+import type { LogEvent } from "../../sql/log.ts";
+import { type BatchResult, type Send, type SendResult, sendMessages } from "../../sql/messages.ts";
+import type { Pipeline } from "../../sql/pipeline.ts";
 import { Failure } from "../errors.ts";
 import { limits } from "../limits.ts";
 import { isUnavailable } from "./unavailable.ts";
@@ -28,24 +29,51 @@ interface Waiting {
 }
 
 /**
- * Group commit: sends that arrive while a batch is in flight form the next one. There is no timer, so an idle
- * server adds no delay, and a busy one pays for one transaction, one flush and one NOTIFY per batch.
+ * Group commit: sends that arrive while batches are in flight form the next one. There is no timer, so an
+ * idle server adds no delay, and a busy one pays for one transaction, one flush and one NOTIFY per batch.
+ *
+ * A second batch goes out beside the first as soon as it is worth a transaction of its own: Postgres then has
+ * the next one at hand when it has committed, instead of waiting until the answers have gone out and the next
+ * sends have come in.
+ *
+ * `onStored` is told the events of what was committed, which the answer brings along.
  */
-export function createSender(pool: Pool): Sender {
+export function createSender(pipeline: Pipeline, onStored: (events: readonly LogEvent[]) => void): Sender {
   const line: Waiting[] = [];
+  const senders = new Set<string>();
   let lineBytes = 0;
-  let inFlight = false;
+  let inFlight = 0;
+  let gathering = false;
+  let lastCount = 0;
 
-  async function drain(): Promise<void> {
-    inFlight = true;
-    // Sends of the same tick belong to the same batch.
-    await null;
-    while (line.length > 0) {
-      const batch = takeBatch(line);
-      for (const { bytes } of batch) lineBytes -= bytes;
-      await store(pool, batch);
+  /**
+   * Waits as long as each turn of the event loop brings more sends, which is no longer than it takes to read
+   * what is there: without it the first of many answers to the last batch would make a batch of its own.
+   * After a batch of one, nobody is waited for.
+   */
+  function gather(seen: number, turns: number): void {
+    if (lastCount > 1 && line.length > seen && turns < limits.gatherTurns) {
+      setImmediate(gather, line.length, turns + 1);
+      return;
     }
-    inFlight = false;
+    gathering = false;
+    fill();
+  }
+
+  function fill(): void {
+    const enough = inFlight === 0 ? 1 : limits.batchWorthwhile;
+    if (inFlight >= limits.batchesInFlight || line.length < enough) return;
+    const batch = takeBatch(line, senders);
+    if (batch.length === 0) return;
+    for (const { bytes } of batch) lineBytes -= bytes;
+    for (const { send } of batch) senders.add(send.sender_id);
+    lastCount = batch.length;
+    inFlight++;
+    void store({ pipeline, onStored }, batch).finally(() => {
+      inFlight--;
+      for (const { send } of batch) senders.delete(send.sender_id);
+      fill();
+    });
   }
 
   return {
@@ -62,55 +90,73 @@ export function createSender(pool: Pool): Sender {
         }
         line.push({ send, bytes, resolve, reject });
         lineBytes += bytes;
-        if (!inFlight) void drain();
+        if (gathering) return;
+        gathering = true;
+        setImmediate(gather, 0, 0);
       }),
   };
 }
 
 /**
- * Takes the next batch off the line. A second send of one sender, discussion and client_id stays for the next
- * batch, where it finds the first one stored.
+ * Takes the next batch off the line. It ends before somebody who has sends in flight: if those are refused as
+ * a whole and tried again one by one, these must not be stored before them. It ends also before a second send
+ * of one sender, discussion and client_id, which in the next batch finds the first one stored.
  */
-function takeBatch(line: Waiting[]): Waiting[] {
+function takeBatch(line: Waiting[], senders: ReadonlySet<string>): Waiting[] {
   const keys = new Set<string>();
   let bytes = 0;
   let count = 0;
   for (const { send, bytes: sendBytes } of line) {
-    const key = send.client_id === null ? null : `${send.sender_id} ${send.discussion_id} ${send.client_id}`;
     if (count === limits.batchMessages || bytes + sendBytes > limits.batchBytes) break;
-    if (key !== null && keys.has(key)) break;
-    if (key !== null) keys.add(key);
+    if (senders.has(send.sender_id)) break;
+    if (send.client_id !== null) {
+      const key = `${send.sender_id} ${send.discussion_id} ${send.client_id}`;
+      if (keys.has(key)) break;
+      keys.add(key);
+    }
     bytes += sendBytes;
     count++;
   }
   return line.splice(0, count);
 }
 
-async function store(pool: Pool, batch: Waiting[]): Promise<void> {
+interface Storing {
+  pipeline: Pipeline;
+  onStored(events: readonly LogEvent[]): void;
+}
+
+async function store(storing: Storing, batch: Waiting[]): Promise<void> {
+  const sends = batch.map(({ send }) => send);
+  let stored: BatchResult;
   try {
-    const results = await sendMessages(
-      pool,
-      batch.map(({ send }) => send),
-    );
-    batch.forEach((waiting, index) => {
-      answer(waiting, results[index]);
-    });
+    stored = await sendMessages(storing.pipeline, sends);
   } catch (error) {
-    // One send that Postgres refuses must not take the others along: it is found by halving. Not so when
-    // Postgres itself is away: then all of them would wait for as many time-outs.
-    if (batch.length > 1 && !isUnavailable(error)) {
-      const half = Math.ceil(batch.length / 2);
-      await store(pool, batch.slice(0, half));
-      await store(pool, batch.slice(half));
-    } else {
-      for (const { reject } of batch) reject(error);
-    }
+    await storeApart(storing, batch, error);
+    return;
   }
+  // First those who wait to hear something, then those who said it.
+  if (stored.events.length > 0) storing.onStored(stored.events);
+  batch.forEach((waiting, index) => {
+    answer(waiting, stored.results[index]);
+  });
+}
+
+/**
+ * One send that Postgres refuses must not take the others along: it is found by halving. Not so when Postgres
+ * itself is away: then all of them would wait for as many time-outs.
+ */
+async function storeApart(storing: Storing, batch: Waiting[], error: unknown): Promise<void> {
+  if (batch.length === 1 || isUnavailable(error)) {
+    for (const { reject } of batch) reject(error);
+    return;
+  }
+  const half = Math.ceil(batch.length / 2);
+  await store(storing, batch.slice(0, half));
+  await store(storing, batch.slice(half));
 }
 
 function answer({ resolve, reject }: Waiting, result: SendResult | undefined): void {
-  if (!result) reject(new Error("send_messages returned too few rows"));
-  else if (result.code !== "created" && result.code !== "stored") reject(new Failure(result.code));
-  else if (result.message === null) reject(new Error("send_messages returned no message"));
+  if (!result) reject(new Error("send_messages returned too few results"));
+  else if (result.message === null) reject(new Failure(result.code));
   else resolve({ created: result.code === "created", message: result.message });
 }

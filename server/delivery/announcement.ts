@@ -13,14 +13,19 @@ export interface Announcement {
  */
 export function parseAnnouncement(payload: string): Announcement {
   const lines = payload.split("\n");
-  const [, from, to] = /^([0-9]{1,15}) ([0-9]{1,15})$/.exec(lines[0] ?? "") ?? [];
-  const announcement = { from: Number(from), to: Number(to), events: null };
-  if (!(announcement.from >= 1 && announcement.from <= announcement.to))
-    throw new Error("not an announcement");
+  const announcement = { ...readRange(payload), events: null };
   if (lines.length === 1) return announcement;
   const events = lines.slice(1).map((line, index) => parseLine(line, announcement.from + index));
   if (events.length !== announcement.to - announcement.from + 1) throw new Error("not all events announced");
   return { ...announcement, events };
+}
+
+/** The positions that a payload is about. Throws on anything else. */
+export function readRange(payload: string): { from: number; to: number } {
+  const [, from, to] = /^([0-9]{1,15}) ([0-9]{1,15})(?:\n|$)/.exec(payload) ?? [];
+  const range = { from: Number(from), to: Number(to) };
+  if (!(range.from >= 1 && range.from <= range.to)) throw new Error("not an announcement");
+  return range;
 }
 
 function parseLine(line: string, expected: number): LogEvent {

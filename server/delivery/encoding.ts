@@ -53,6 +53,8 @@ export function encodeFrame(json: string): Buffer {
   return frame(0x81, Buffer.from(json));
 }
 
+export const pingFrame: Buffer = frame(0x89, Buffer.alloc(0));
+
 /** The answer to a ping, with its data: at most 125 bytes. */
 export function encodePong(data: Uint8Array): Buffer {
   return frame(0x8a, data);

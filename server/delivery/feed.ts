@@ -3,7 +3,7 @@ import type { Pool } from "../../sql/database.ts";
 import { type LogEvent, type LogPage, readEvents, readLogEnd, renewEpoch } from "../../sql/log.ts";
 import { limits } from "../limits.ts";
 import { within } from "../within.ts";
-import { type Announcement, parseAnnouncement } from "./announcement.ts";
+import { type Announcement, parseAnnouncement, readRange } from "./announcement.ts";
 import { EncodedEvent } from "./encoding.ts";
 import { type Listener, startListener } from "./listener.ts";
 import { RecentEvents } from "./recent.ts";
@@ -39,6 +39,10 @@ export class Feed {
   #healthy = false;
   #stopped = false;
   #deafChecks = 0;
+  /** The newest position that a NOTIFY told of, or that was read after listening began. */
+  #heardTo = 0;
+  /** The log's end at the last check: by the next one it must have been heard of. */
+  #owed = 0;
   #onFirstListening = () => {};
 
   constructor(options: FeedOptions) {
@@ -96,9 +100,26 @@ export class Feed {
       onPayload: (payload) => this.#hear(payload),
       onConnected: () => {
         this.#onFirstListening();
-        void this.#readGap();
+        void this.#readGap().then(() => {
+          this.#heardTo = Math.max(this.#heardTo, this.#position);
+        });
       },
     });
+  }
+
+  /**
+   * Events that this process itself has just stored: their announcement would bring the same, a little later.
+   * They are taken if nothing is missing before them; else the announcement does it.
+   */
+  take(events: readonly LogEvent[]): void {
+    if (this.#reading || this.#stopped || events[0]?.position !== this.#position + 1) return;
+    try {
+      this.#apply(events);
+    } catch (error) {
+      // The messages are stored: whatever goes wrong here is not the senders' affair.
+      this.#options.log.error({ err: error }, "cannot deliver");
+      void this.#readGap();
+    }
   }
 
   /**
@@ -106,15 +127,16 @@ export class Feed {
    */
   #hear(payload: string): void {
     try {
-      this.#take(parseAnnouncement(payload));
+      const { to } = readRange(payload);
+      this.#heardTo = Math.max(this.#heardTo, to);
+      if (to > this.#position) this.#takeAnnouncement(parseAnnouncement(payload));
     } catch (error) {
       this.#options.log.warn({ err: error }, "unreadable notification");
       void this.#readGap();
     }
   }
 
-  #take(announcement: Announcement): void {
-    if (announcement.to <= this.#position) return;
+  #takeAnnouncement(announcement: Announcement): void {
     if (this.#reading) {
       // Kept for after the read, so that under load the feed goes back to announced events.
       if (this.#announced.length < limits.announcedWaiting) this.#announced.push(announcement);
@@ -201,8 +223,8 @@ export class Feed {
   }
 
   /**
-   * Compares the log with what was seen of it. If an event is there that no NOTIFY brought, the listener's
-   * connection is dead, whatever it looks like, and is replaced.
+   * Compares the log with what was seen of it. If an event is there that no NOTIFY told of, also if it came
+   * another way, the listener's connection is dead, whatever it looks like, and is replaced.
    */
   async #check(): Promise<void> {
     try {
@@ -215,10 +237,12 @@ export class Feed {
       this.#replaceDeafListener();
       const { newest } = log;
       if (newest > this.#position) await setTimeoutPromise(limits.watchdogMs / 8);
-      if (newest > this.#position && this.#listener?.isConnected() && !this.#reading) {
-        this.#options.log.warn({ position: this.#position, newest }, "no notification came: listening anew");
+      const isUnheard = newest > this.#position || this.#owed > this.#heardTo;
+      if (isUnheard && this.#listener?.isConnected() && !this.#reading) {
+        this.#options.log.warn({ heard: this.#heardTo, newest }, "no notification came: listening anew");
         this.#listen();
       }
+      this.#owed = newest;
       if (newest > this.#position) await this.#readGap();
       this.#healthy = newest <= this.#position;
     } catch (error) {
@@ -248,6 +272,8 @@ export class Feed {
     this.#epoch = log.epoch;
     this.#position = log.newest;
     this.#at = "";
+    this.#heardTo = log.newest;
+    this.#owed = 0;
     this.#recent.clear();
     this.#options.onBreak();
   }

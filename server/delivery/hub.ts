@@ -12,24 +12,28 @@ const heartbeat = Buffer.from(":\n\n");
  */
 export class Hub {
   #streams = new Set<Stream>();
-  #live = new WeakSet<Stream>();
   #byDiscussion = new Map<string, Set<Stream>>();
-  #byUser = new Map<string, Set<Stream>>();
-  #heartbeat: NodeJS.Timeout | undefined;
+  /** Arrays, as nearly every user has few streams, and a Set of one takes 150 bytes. */
+  #byUser = new Map<string, readonly Stream[]>();
+  #timers: NodeJS.Timeout[] = [];
   #draining: Closing | undefined;
 
   start(): void {
-    this.#heartbeat = setInterval(() => this.#beat(), limits.sseHeartbeatMs);
+    this.#timers = [
+      setInterval(() => this.#beat(), limits.sseHeartbeatMs),
+      setInterval(() => this.#ping(), limits.socketPingMs),
+    ];
   }
 
   stop(): void {
-    clearInterval(this.#heartbeat);
+    for (const timer of this.#timers) clearInterval(timer);
   }
 
   /** Counts a stream in, from its opening on. Before attach() it hears nothing, but may be ended. */
   add(stream: Stream): void {
     this.#streams.add(stream);
-    insert(this.#byUser, stream.owner.userId, stream);
+    const { userId } = stream.owner;
+    this.#byUser.set(userId, [...(this.#byUser.get(userId) ?? []), stream]);
     if (this.#draining) stream.close(this.#draining);
   }
 
@@ -37,7 +41,7 @@ export class Hub {
    * From now on the stream is shown every event; it has seen all before. Call it in the turn of that check.
    */
   attach(stream: Stream): void {
-    this.#live.add(stream);
+    stream.isLive = true;
     for (const discussionId of stream.discussions) insert(this.#byDiscussion, discussionId, stream);
   }
 
@@ -45,8 +49,7 @@ export class Hub {
   remove(stream: Stream): void {
     stream.end();
     this.#streams.delete(stream);
-    this.#live.delete(stream);
-    drop(this.#byUser, stream.owner.userId, stream);
+    this.#removeFromUser(stream);
     for (const discussionId of stream.discussions) drop(this.#byDiscussion, discussionId, stream);
   }
 
@@ -85,7 +88,7 @@ export class Hub {
 
   /** The sessions of open streams whose time, as far as is known here, is over. */
   overdueSessions(now: Date): string[] {
-    const overdue = [...this.#streams].filter((stream) => stream.owner.sessionExpiresAt <= now);
+    const overdue = [...this.#streams].filter(({ owner }) => owner.sessionExpiresAt <= now.getTime());
     return [...new Set(overdue.map((stream) => stream.owner.sessionId))];
   }
 
@@ -98,8 +101,8 @@ export class Hub {
   /** An event that concerns a person by name may change what that person's streams are subscribed to. */
   #dispatchPersonal(encoded: EncodedEvent): void {
     const { discussion_id, user_id, type } = encoded.event;
-    for (const stream of [...(this.#byUser.get(user_id) ?? [])]) {
-      if (!this.#live.has(stream)) {
+    for (const stream of this.#byUser.get(user_id) ?? []) {
+      if (!stream.isLive) {
         stream.endIfOver(encoded);
         continue;
       }
@@ -113,8 +116,19 @@ export class Hub {
     if (others) for (const stream of others) if (stream.owner.userId !== user_id) stream.offer(encoded);
   }
 
+  #removeFromUser(stream: Stream): void {
+    const { userId } = stream.owner;
+    const others = this.#byUser.get(userId)?.filter((other) => other !== stream) ?? [];
+    if (others.length > 0) this.#byUser.set(userId, others);
+    else this.#byUser.delete(userId);
+  }
+
   #beat(): void {
     for (const stream of this.#streams) if (stream.format === "sse") stream.sendRaw(heartbeat);
+  }
+
+  #ping(): void {
+    for (const stream of this.#streams) if (stream.format === "frame") stream.ping();
   }
 }
 

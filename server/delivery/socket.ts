@@ -10,21 +10,36 @@ import type { Wire } from "./stream.ts";
  * would frame each event anew for each peer. Between frames that is safe, as nothing here is compressed or
  * fragmented, so that each write of either side is a whole number of frames.
  */
-export function socketWire(peer: Peer, socket: Duplex): Wire {
-  return {
-    format: "frame",
-    write: (bytes) => {
-      if (!socket.destroyed && socket.writable) socket.write(bytes);
-    },
-    buffered: () => socket.writableLength,
-    drained: () => drained(socket),
-    close: (closing) => closeSocket(peer, socket, closing),
-  };
-}
+export class SocketWire implements Wire {
+  readonly format = "frame";
+  readonly #peer: Peer;
+  readonly #socket: Duplex;
 
-/** The close frame queues behind what is buffered; who does not read it in time is cut off. */
-function closeSocket(peer: Peer, socket: Duplex, closing: Closing): void {
-  peer.close(closings[closing], closing);
-  const timer = setTimeout(() => peer.terminate(), limits.closeGraceMs);
-  socket.once("close", () => clearTimeout(timer));
+  constructor(peer: Peer, socket: Duplex) {
+    this.#peer = peer;
+    this.#socket = socket;
+  }
+
+  write(bytes: Buffer): void {
+    if (!this.#socket.destroyed && this.#socket.writable) this.#socket.write(bytes);
+  }
+
+  buffered(): number {
+    return this.#socket.writableLength;
+  }
+
+  drained(): Promise<void> {
+    return drained(this.#socket);
+  }
+
+  /** The close frame queues behind what is buffered; who does not read it in time is cut off. */
+  close(closing: Closing): void {
+    this.#peer.close(closings[closing], closing);
+    const timer = setTimeout(() => this.cut(), limits.closeGraceMs);
+    this.#socket.once("close", () => clearTimeout(timer));
+  }
+
+  cut(): void {
+    this.#peer.terminate();
+  }
 }

@@ -9,7 +9,8 @@ import {
   resetEvent,
 } from "../events.ts";
 import { limits } from "../limits.ts";
-import { type EncodedEvent, encodeFrame, encodeSse, type Format } from "./encoding.ts";
+import { type EncodedEvent, encodeFrame, encodeSse, type Format, pingFrame } from "./encoding.ts";
+import { flushSoon, joinPieces } from "./flush.ts";
 
 /** A connection as its stream sees it: bytes go in, and it says how many it still holds. */
 export interface Wire {
@@ -21,13 +22,16 @@ export interface Wire {
   drained(): Promise<void>;
   /** Tells the client why, lets what is buffered go out, and frees everything within a bounded time. */
   close(closing: Closing): void;
+  /** Frees everything at once. */
+  cut(): void;
 }
 
 /** For whom a stream is, and what it shows: one discussion, or all of the user's (null). */
 export interface StreamOwner {
   userId: string;
   sessionId: string;
-  sessionExpiresAt: Date;
+  /** Milliseconds, as of Date. */
+  sessionExpiresAt: number;
   discussionId: string | null;
   /** The newest position when the right to the stream was checked. */
   authorizedAt: number;
@@ -41,17 +45,20 @@ export class Stream {
   readonly owner: StreamOwner;
   readonly #wire: Wire;
   /** Of which discussions the user is a member at `position`. */
-  readonly discussions: Set<string>;
+  readonly discussions = new Set<string>();
+  /** Whether the hub shows it every event: its replay is over. */
+  isLive = false;
   #position: number;
   #pending: Buffer[] = [];
   #pendingBytes = 0;
   #closed = false;
+  #isHeard = true;
 
   constructor(owner: StreamOwner, wire: Wire, start: { position: number; discussionIds: readonly string[] }) {
     this.owner = owner;
     this.#wire = wire;
     this.#position = start.position;
-    this.discussions = new Set(start.discussionIds);
+    for (const discussionId of start.discussionIds) this.discussions.add(discussionId);
   }
 
   get position(): number {
@@ -114,6 +121,23 @@ export class Stream {
     this.#push(bytes);
   }
 
+  /** The client gave a sign of life. */
+  heard(): void {
+    this.#isHeard = true;
+  }
+
+  /** Asks for a sign of life; sockets only. A client that gave none since the last time is gone. */
+  ping(): void {
+    if (this.#closed) return;
+    if (this.#isHeard) {
+      this.#isHeard = false;
+      this.#push(pingFrame);
+    } else {
+      this.end();
+      this.#wire.cut();
+    }
+  }
+
   /** What was pushed and not yet written. */
   get pendingBytes(): number {
     return this.#pendingBytes;
@@ -152,7 +176,7 @@ export class Stream {
     this.#pending = [];
     this.#pendingBytes = 0;
     if (this.#wire.buffered() > limits.outboxBytes) this.#end("too_slow");
-    else this.#wire.write(pending.length === 1 ? (pending[0] as Buffer) : Buffer.concat(pending));
+    else this.#wire.write(joinPieces(pending));
   }
 
   /**
@@ -188,10 +212,9 @@ export class Stream {
     this.#push(this.#wire.format === "sse" ? encodeSse(type, cursor, json) : encodeFrame(json));
   }
 
-  /** All that is pushed in one turn of the event loop goes out in one write. */
   #push(bytes: Buffer): void {
     if (this.#closed) return;
-    if (this.#pending.length === 0) queueMicrotask(() => this.flush());
+    if (this.#pending.length === 0) flushSoon(this);
     this.#pending.push(bytes);
     this.#pendingBytes += bytes.length;
   }

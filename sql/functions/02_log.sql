@@ -2,78 +2,117 @@
 
 CREATE OR REPLACE FUNCTION log_lock_key() RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT 5521862 $$;
 
+-- Takes the log's lock, which is held until commit: no other transaction can take a later position and commit
+-- first, and a roll-back leaves no hole. Gives the newest position, read by a statement of its own after the
+-- lock is held: under READ COMMITTED it sees all that was committed before. (In a REPEATABLE READ transaction
+-- with an old snapshot the insert fails on the primary key: loudly, and nothing is stored.)
+--
+-- Lock order: discussions, then the log.
+--
+-- An assignment costs a tenth of what PERFORM does, which runs a query; hence the style here and below.
+CREATE OR REPLACE FUNCTION lock_log() RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+  locked text := pg_advisory_xact_lock(log_lock_key())::text;
+BEGIN
+  RETURN coalesce((SELECT max(position) FROM events), 0);
+END
+$$;
+
+-- Until commit nobody else stores messages in these discussions or ends memberships of them. Advisory locks,
+-- as a lock on a row is a write to it. Always in the same order, so that nobody waits in a circle; where two
+-- ids have the same hash, one merely waits for the other.
+CREATE OR REPLACE FUNCTION lock_discussions(ids uuid[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  locked text;
+BEGIN
+  IF cardinality(ids) = 1 THEN
+    locked := pg_advisory_xact_lock(log_lock_key()::int, uuid_hash(ids[1]))::text;
+  ELSE
+    PERFORM pg_advisory_xact_lock(log_lock_key()::int, key)
+    FROM (SELECT DISTINCT uuid_hash(id) AS key FROM unnest(ids) AS id ORDER BY key) AS keys;
+  END IF;
+END
+$$;
+
 DROP FUNCTION IF EXISTS append_events;
 DROP TYPE IF EXISTS event_draft;
 CREATE TYPE event_draft AS (discussion_id uuid, user_id uuid, type text, data text);
 
--- Appends the drafts in their order and announces them.
---
--- The transaction-level lock is held until commit, so no other transaction can take a later position and
--- commit first, and a roll-back leaves no hole. max() is read by a statement of its own after the lock is
--- held: under READ COMMITTED it sees all that was committed before. (In a REPEATABLE READ transaction with an
--- old snapshot the insert fails on the primary key: loudly, and nothing is stored.)
-CREATE FUNCTION append_events(drafts event_draft[]) RETURNS void LANGUAGE plpgsql AS $$
+-- Appends the drafts in their order and announces them. Returns how many NOTIFYs that took.
+CREATE FUNCTION append_events(drafts event_draft[]) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
   newest bigint;
   lines text[];
+  happened_at timestamptz;
+  at_text text;
 BEGIN
   IF coalesce(cardinality(drafts), 0) = 0 THEN
-    RETURN;
+    RETURN 0;
   END IF;
-  PERFORM pg_advisory_xact_lock(log_lock_key());
-  SELECT coalesce(max(position), 0) INTO newest FROM events;
+  newest := lock_log();
+  happened_at := clock_timestamp();
+  at_text := wire_time(happened_at);
   WITH appended AS (
     INSERT INTO events (position, discussion_id, user_id, type, data, at)
-    SELECT newest + d.ordinality, d.discussion_id, d.user_id, d.type, d.data, clock_timestamp()
+    SELECT newest + d.ordinality, d.discussion_id, d.user_id, d.type, d.data, happened_at
     FROM unnest(drafts) WITH ORDINALITY AS d
     RETURNING *
   )
-  SELECT array_agg(
-    event_line(a.position, a.discussion_id, a.user_id, a.type, a.at, a.data) ORDER BY a.position
-  ) INTO lines FROM appended AS a;
-  PERFORM announce_events(newest, lines);
+  SELECT array_agg(event_line(a.position, a.discussion_id, a.user_id, a.type, at_text, a.data))
+  INTO lines FROM appended AS a;
+  RETURN announce_events(newest, lines);
 END
 $$;
 
 -- One event as one line of a NOTIFY payload: tab-separated, as neither ids, types nor JSON text made by
 -- Postgres contain a raw tab or line feed.
-CREATE OR REPLACE FUNCTION event_line(
-  of_position bigint, discussion_id uuid, user_id uuid, type text, at timestamptz, data text
+DROP FUNCTION IF EXISTS event_line;
+CREATE FUNCTION event_line(
+  of_position bigint, discussion_id uuid, user_id uuid, type text, at text, data text
 ) RETURNS text LANGUAGE sql STABLE AS $$
-  SELECT concat_ws(E'\t', of_position, coalesce(discussion_id::text, ''), coalesce(user_id::text, ''), type,
-    wire_time(at), data)
+  SELECT concat(of_position, E'\t', discussion_id, E'\t', user_id, E'\t', type, E'\t', at, E'\t', data)
 $$;
 
--- Sends the lines of positions newest + 1 … as NOTIFYs "from to", then a line per event. A payload must be
--- below 8,000 bytes; an event larger than that, and all after the 16th NOTIFY of a call, are announced by
--- their range alone, which the listener reads from the table.
-CREATE OR REPLACE FUNCTION announce_events(newest bigint, lines text[]) RETURNS void LANGUAGE plpgsql AS $$
+-- Sends the lines of positions newest + 1 … as NOTIFYs "from to", then a line per event; returns how many. A
+-- payload must be below 8,000 bytes; an event larger than that, and all after the 16th NOTIFY of a call, are
+-- announced by their range alone, which the listener reads from the table.
+DROP FUNCTION IF EXISTS announce_events;
+CREATE FUNCTION announce_events(newest bigint, lines text[]) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
   max_bytes CONSTANT int := 7900 - 42; -- two bigints and their separators
   max_notifications CONSTANT int := 16;
-  chunk_from int := 1;
-  chunk_bytes int := 0;
+  line text;
   line_bytes int;
+  place int := 0; -- of the line
+  chunk text := '';
+  chunk_bytes int := 0;
+  chunk_from int := 1;
   sent int := 0;
+  notified text;
 BEGIN
-  FOR i IN 1 .. cardinality(lines) LOOP
-    line_bytes := octet_length(lines[i]) + 1;
+  FOREACH line IN ARRAY lines LOOP
+    place := place + 1;
+    line_bytes := octet_length(line) + 1;
     IF chunk_bytes > 0 AND chunk_bytes + line_bytes > max_bytes THEN
       EXIT WHEN sent = max_notifications - 1;
-      PERFORM announce_chunk(newest, lines, chunk_from, i - 1, chunk_bytes <= max_bytes);
+      notified := announce_range(newest + chunk_from, newest + place - 1, chunk);
       sent := sent + 1;
-      chunk_from := i;
+      chunk := '';
       chunk_bytes := 0;
+      chunk_from := place;
     END IF;
     chunk_bytes := chunk_bytes + line_bytes;
+    chunk := CASE WHEN chunk_bytes > max_bytes THEN '' ELSE chunk || E'\n' || line END;
   END LOOP;
-  PERFORM announce_chunk(newest, lines, chunk_from, cardinality(lines),
-    chunk_bytes <= max_bytes AND sent < max_notifications - 1);
+  IF sent = max_notifications - 1 THEN
+    chunk := '';
+  END IF;
+  notified := announce_range(newest + chunk_from, newest + cardinality(lines), chunk);
+  RETURN sent + 1;
 END
 $$;
 
-CREATE OR REPLACE FUNCTION announce_chunk(newest bigint, lines text[], first int, last int, inlined boolean)
-RETURNS void LANGUAGE sql AS $$
-  SELECT pg_notify('events', (newest + first) || ' ' || (newest + last)
-    || CASE WHEN inlined THEN E'\n' || array_to_string(lines[first : last], E'\n') ELSE '' END)
+CREATE OR REPLACE FUNCTION announce_range(first bigint, last bigint, lines text) RETURNS void
+LANGUAGE sql AS $$
+  SELECT pg_notify('events', first || ' ' || last || lines)
 $$;

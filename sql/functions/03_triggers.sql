@@ -5,33 +5,47 @@
 -- append_events() does nothing.
 
 CREATE OR REPLACE FUNCTION messages_inserted() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  drafts event_draft[];
+  notified int;
 BEGIN
-  PERFORM append_events((
-    SELECT array_agg(ROW(discussion_id, NULL, 'message.new', data)::event_draft ORDER BY place)
-    FROM (
-      -- In the order of insertion, which is that of the senders' frames; created_at would follow the clock,
-      -- and clocks are set back.
-      SELECT n.discussion_id, row_number() OVER () AS place,
-        '{"message":' || message_json(ROW(n.*)::messages)::text || '}' AS data
-      FROM new_rows AS n
-    ) AS drafts
-  ));
+  -- In the order of insertion, which is that of the senders' frames; created_at would follow the clock, and
+  -- clocks are set back.
+  SELECT array_agg(ROW(n.discussion_id, NULL, 'message.new',
+    '{"message":' || message_json(ROW(n.*)::messages) || '}')::event_draft)
+  INTO drafts FROM new_rows AS n;
+  notified := append_events(drafts);
   RETURN NULL;
 END
 $$;
 CREATE OR REPLACE TRIGGER messages_inserted AFTER INSERT ON messages
   REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION messages_inserted();
 
--- For messages inserted by hand: the next seq, read under the discussion's lock as send_messages does.
+-- For messages inserted by hand: the next seq, read under the discussion's lock as send_messages() does.
 CREATE OR REPLACE FUNCTION messages_take_seq() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  PERFORM 1 FROM discussions AS d WHERE d.id = NEW.discussion_id FOR NO KEY UPDATE;
+  PERFORM lock_discussions(ARRAY[NEW.discussion_id]);
+  IF NOT EXISTS (SELECT FROM discussions AS d WHERE d.id = NEW.discussion_id) THEN
+    RAISE foreign_key_violation USING MESSAGE = 'there is no such discussion';
+  END IF;
   NEW.seq := last_seq(NEW.discussion_id) + 1;
   RETURN NEW;
 END
 $$;
 CREATE OR REPLACE TRIGGER messages_take_seq BEFORE INSERT ON messages
   FOR EACH ROW WHEN (NEW.seq IS NULL) EXECUTE FUNCTION messages_take_seq();
+
+-- The messages of a discussion go with it. Under its lock, no message can come in after this and before the
+-- commit; those who wait for the lock will find themselves no members.
+CREATE OR REPLACE FUNCTION discussions_deleted() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM lock_discussions(array(SELECT id FROM old_rows));
+  DELETE FROM messages AS m USING old_rows AS o WHERE m.discussion_id = o.id;
+  RETURN NULL;
+END
+$$;
+CREATE OR REPLACE TRIGGER discussions_deleted AFTER DELETE ON discussions
+  REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION discussions_deleted();
 
 -- A discussion begins, for the log, with its first members: each is enrolled (which only the server hears:
 -- it opens the discussion to their streams), then one discussion.created tells all of them.
@@ -67,15 +81,17 @@ CREATE OR REPLACE TRIGGER members_inserted AFTER INSERT ON members
   REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION members_inserted();
 
 -- Rows that go because their discussion goes tell each former member, and nobody else, that it was deleted;
--- what the log still holds of that discussion is emptied, so that no replay can bring its text back.
+-- what the log still holds of that discussion is emptied, so that no replay can bring its text back. Under
+-- the discussion's lock, what somebody is storing right now is in sight, and its event comes before the
+-- removal's.
 CREATE OR REPLACE FUNCTION members_deleted() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
   drafts event_draft[];
 BEGIN
-  UPDATE events AS e SET type = 'event.erased', data = '{}'
-  FROM (SELECT DISTINCT o.discussion_id FROM old_rows AS o) AS gone
-  WHERE e.discussion_id = gone.discussion_id AND e.user_id IS NULL AND e.type <> 'event.erased'
-    AND NOT EXISTS (SELECT FROM discussions AS d WHERE d.id = gone.discussion_id);
+  PERFORM lock_discussions(array(SELECT DISTINCT o.discussion_id FROM old_rows AS o));
+  PERFORM erase_events(array(
+    SELECT DISTINCT o.discussion_id FROM old_rows AS o
+    WHERE NOT EXISTS (SELECT FROM discussions AS d WHERE d.id = o.discussion_id)));
   SELECT array_agg(
     ROW(o.discussion_id, o.user_id,
       CASE WHEN d.id IS NULL THEN 'discussion.deleted' ELSE 'member.removed' END,
@@ -89,6 +105,11 @@ END
 $$;
 CREATE OR REPLACE TRIGGER members_deleted AFTER DELETE ON members
   REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION members_deleted();
+
+CREATE OR REPLACE FUNCTION erase_events(of_discussions uuid[]) RETURNS void LANGUAGE sql AS $$
+  UPDATE events AS e SET type = 'event.erased', data = '{}'
+  WHERE e.discussion_id = ANY (of_discussions) AND e.user_id IS NULL AND e.type <> 'event.erased'
+$$;
 
 CREATE OR REPLACE FUNCTION members_updated() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

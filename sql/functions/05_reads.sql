@@ -60,7 +60,8 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
     (SELECT count(*) FROM members AS m WHERE m.discussion_id = d.id),
     first_members_json(d.id), last_seq(d.id),
     CASE WHEN me.user_id IS NOT NULL THEN (
-      SELECT message_json(m) FROM messages AS m WHERE m.discussion_id = d.id ORDER BY m.seq DESC LIMIT 1) END,
+      SELECT message_json(m)::json FROM messages AS m WHERE m.discussion_id = d.id
+      ORDER BY m.seq DESC LIMIT 1) END,
     CASE WHEN me.user_id IS NULL THEN 0 ELSE unread_count(me) END,
     me.role, wire_time(me.muted_until), log_cursor()
   )::discussion_shape)

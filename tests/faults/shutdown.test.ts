@@ -6,7 +6,7 @@ import { WebSocket } from "ws";
 import { type Client, register } from "../support/client.ts";
 import { createTestDatabase } from "../support/database.ts";
 import { query } from "../support/postgres.ts";
-import { type Program, runScript, withProgram } from "../support/process.ts";
+import { exitWithin, type Program, runScript, withProgram } from "../support/process.ts";
 import { eventually, testSecret } from "../support/server.ts";
 
 const exitLimitMs = 10_000;
@@ -72,17 +72,7 @@ async function openMany<T>(count: number, open: () => Promise<T>, most = 50): Pr
   return opened;
 }
 
-async function exitWithin(program: Program, ms: number): Promise<number | string> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<string>((resolve) => {
-    timer = setTimeout(() => resolve(`not within ${ms} ms`), ms);
-  });
-  const code = await Promise.race([program.exited, late]);
-  clearTimeout(timer);
-  return code;
-}
-
-/** A discussion whose row is locked, so that a send to it is in flight until `release`. */
+/** Somebody holds the log's lock, so that a send is in flight until `release`. */
 async function withSendInFlight(
   program: Program,
   ann: Client,
@@ -93,7 +83,7 @@ async function withSendInFlight(
   await lock.connect();
   try {
     await lock.query("BEGIN");
-    await lock.query("SELECT FROM discussions WHERE id = $1 FOR UPDATE", [discussion.id]);
+    await lock.query("SELECT lock_log()");
     const answer = ann
       .call("POST", `/discussions/${discussion.id}/messages`, { content: "in flight" })
       .then(({ status }) => status);

@@ -154,7 +154,7 @@ for (const kind of ["sse", "ws"] as const) {
       const ann = await register(program.url, "ann");
       await withSlowSessions(program.databaseUrl, async (waiting) => {
         const raws = await Promise.all(Array.from({ length: 200 }, () => ask(ann, kind)));
-        await eventually(async () => assert.ok((await waiting()) >= 5, "openings wait for the database"));
+        await eventually(async () => assert.ok((await waiting()) > 0, "openings wait for the database"));
         raws.forEach(({ socket }, index) => {
           if (index % 3 === 0) socket.destroy();
           else socket.resetAndDestroy();
@@ -372,9 +372,13 @@ for (const kind of ["sse", "ws"] as const) {
       let highest = 0;
       const sampler = setInterval(async () => {
         highest = Math.max(highest, await program.residentBytes());
-      }, 50);
+      }, 50).unref();
       const count = 380;
       await flood(ann, discussion.id, count - 20);
+      // The first still reads its end in time; the others are cut off when the grace is over.
+      const [first, ...others] = stopped;
+      assert.ok(first);
+      first.socket.resume();
       for (const reader of readers) {
         await reader.until((received) => received.filter((e) => e.type === "message.new").length === count);
         assert.equal(reader.ended(), undefined, "who reads is not closed");
@@ -384,10 +388,6 @@ for (const kind of ["sse", "ws"] as const) {
           Array.from({ length: count }, (_, index) => index + 1),
         );
       }
-      // The first still reads its end in time; the others are cut off when the grace is over.
-      const [first, ...others] = stopped;
-      assert.ok(first);
-      first.socket.resume();
       await first.closed;
       const got = assertPrefix(first);
       assert.ok(got < count, `${got} messages`);

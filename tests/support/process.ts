@@ -32,13 +32,13 @@ export interface Ended {
 
 /**
  * Runs a test against server/main.ts as `npm start` runs it, once it listens, and ends it however the test
- * ends. Without DATABASE_URL in `env` it gets a fresh database.
+ * ends. Without DATABASE_URL in `env` it gets a fresh database, or with DATA_DIR an embedded Postgres.
  */
 export async function withProgram(
   env: NodeJS.ProcessEnv,
   act: (program: Program) => Promise<void>,
 ): Promise<void> {
-  const database = env.DATABASE_URL ? undefined : await createTestDatabase();
+  const database = env.DATABASE_URL || env.DATA_DIR ? undefined : await createTestDatabase();
   const databaseUrl = env.DATABASE_URL ?? database?.url ?? "";
   try {
     const ours = { PORT: "0", JWT_SECRET: testSecret, LOG_LEVEL: "warn", RATE_LIMITS: "off" };
@@ -136,4 +136,17 @@ async function end(started: Started): Promise<void> {
 async function residentBytes(pid: number | undefined): Promise<number> {
   const status = await readFile(`/proc/${pid}/status`, "utf8").catch(() => "");
   return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * 1024;
+}
+
+/**
+ * The exit code once no process is left that could write to standard error; or that there was none in time.
+ */
+export async function exitWithin(program: Program, ms: number): Promise<number | string> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<string>((resolve) => {
+    timer = setTimeout(() => resolve(`not within ${ms} ms`), ms);
+  });
+  const code = await Promise.race([program.exited, late]);
+  clearTimeout(timer);
+  return code;
 }

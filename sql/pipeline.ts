@@ -1,0 +1,77 @@
+import { type Connection, createConnection, type DriverLimits, type DriverTarget } from "./driver.ts";
+
+/**
+ * Connections of its own for one hot statement, without the pool's work per query. What is asked while an
+ * answer is awaited goes by another connection, if there is one, or is sent behind it and carried out right
+ * after: Postgres need not wait for us between two batches.
+ */
+export interface Pipeline {
+  /** Rows of a statement that is prepared under its name. Throws what Postgres, or the network, throws. */
+  query(name: string, text: string, values: unknown[]): Promise<readonly unknown[]>;
+  end(): Promise<void>;
+}
+
+/** `lanes` connections, each made when first needed, and anew after a loss. */
+export function openPipeline(target: DriverTarget, limits: DriverLimits, lanes: number): Pipeline {
+  const all = Array.from({ length: lanes }, () => createLane(target, limits));
+  return {
+    query: (name, text, values) => {
+      const freest = all.reduce((best, lane) => (lane.unanswered() < best.unanswered() ? lane : best));
+      return freest.query(name, text, values);
+    },
+    end: async () => void (await Promise.all(all.map((lane) => lane.end()))),
+  };
+}
+
+interface Lane extends Pipeline {
+  unanswered(): number;
+}
+
+function createLane(target: DriverTarget, limits: DriverLimits): Lane {
+  let opening: Promise<Connection> | undefined;
+  let unanswered = 0;
+  let ended = false;
+
+  const open = async (): Promise<Connection> => {
+    const connection = createConnection(target, limits, { lines: new Set(), pipeline: true, onLost: forget });
+    try {
+      await connection.connect();
+    } catch (error) {
+      connection.end().catch(() => {});
+      throw error;
+    }
+    return connection;
+  };
+  const forget = () => {
+    opening = undefined;
+  };
+  /** The connection that is there, or a new one; a failed attempt is not kept. */
+  const connected = async (): Promise<Connection> => {
+    if (ended) throw new Error("connection terminated: the pipeline was ended");
+    opening ??= open();
+    const mine = opening;
+    try {
+      return await mine;
+    } catch (error) {
+      if (opening === mine) forget();
+      throw error;
+    }
+  };
+
+  return {
+    unanswered: () => unanswered,
+    query: async (name, text, values) => {
+      unanswered++;
+      try {
+        const connection = await connected();
+        return (await connection.query({ name, text, values })).rows;
+      } finally {
+        unanswered--;
+      }
+    },
+    end: async () => {
+      ended = true;
+      await opening?.then((connection) => connection.end()).catch(() => {});
+    },
+  };
+}

@@ -182,12 +182,19 @@ function watchSessions(pool: Pool, hub: Hub, log: Logger): NodeJS.Timeout {
 
 /** Accepts no more, and resolves when all that was in flight is answered. */
 function closeServer(server: Server, silent: ReadonlySet<Duplex>): Promise<void> {
-  for (const socket of silent) socket.destroy();
+  // What such a client asks may be on its way.
+  const hangUp = setTimeout(() => {
+    for (const socket of silent) socket.destroy();
+  }, limits.firstRequestMs);
+  server.prependListener("request", (_, response) => {
+    response.shouldKeepAlive = false;
+  });
   // A kept-alive connection becomes idle when its answer, or its stream, has ended.
   const sweep = setInterval(() => server.closeIdleConnections(), 20);
   return new Promise((resolve) => {
     server.close(() => {
       clearInterval(sweep);
+      clearTimeout(hangUp);
       resolve();
     });
   });

@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { type ClientRequest, type IncomingMessage, request } from "node:http";
+import { connect, type Socket } from "node:net";
+import { text } from "node:stream/consumers";
 import pg from "pg";
 import { test } from "uvu";
 import { WebSocket } from "ws";
@@ -163,6 +166,28 @@ test("with nobody there, SIGTERM ends at once", () =>
     program.kill("SIGTERM");
     assert.equal(await exitWithin(program, 2_000), 0);
   }));
+
+test("a connection made before SIGTERM that asks after it is answered; one that stays silent is closed", () =>
+  withProgram({}, async (program) => {
+    const { port } = new URL(program.url);
+    const [asking, silent] = await Promise.all([connected(Number(port)), connected(Number(port))]);
+    program.kill("SIGTERM");
+    await eventually(() => assert.rejects(fetch(`${program.url}/healthz`), "a new connection"), 2_000);
+    asking.write("GET /healthz HTTP/1.1\r\nHost: parley\r\n\r\n");
+    const answer = await text(asking);
+    assert.match(answer, /^HTTP\/1\.1 200 /);
+    assert.match(answer, /^connection: close\r\n/im);
+    assert.equal(await text(silent), "");
+    assert.equal(await exitWithin(program, exitLimitMs), 0);
+  }));
+
+/** A connection that the server has accepted, as another made after it was answered. */
+async function connected(port: number): Promise<Socket> {
+  const socket = connect(port, "127.0.0.1");
+  await once(socket, "connect");
+  assert.equal((await fetch(`http://127.0.0.1:${port}/healthz`)).status, 200);
+  return socket;
+}
 
 test("SIGTERM while Postgres is held up still ends in time", () =>
   withProgram({}, async (program) => {

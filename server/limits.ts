@@ -92,7 +92,7 @@ export const limits = {
   /** From SIGTERM to exit, everything included; Heroku kills after 30 s. */
   shutdownMs: 9_000,
   /** How long a server that is stopping waits on open connections for a first request. */
-  firstRequestMs: 1_000,
+  firstRequestMs: 300,
   /** Over this time streams are told to come back, so that they do not all come at once. */
   drainMs: 3_000,
   retryAfterSeconds: 2,

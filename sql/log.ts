@@ -16,6 +16,17 @@ export interface LogEvent {
   data: string;
 }
 
+/** Reads a line as event_line() writes it, the event's fields between tabs. Throws on anything else. */
+export function parseEventLine(line: string): LogEvent {
+  const [digits, discussion_id, user_id, type, at, data] = line.split("\t");
+  const position = Number(digits);
+  if (!(position >= 1) || discussion_id === undefined || user_id === undefined) {
+    throw new Error("not an event line");
+  }
+  if (!type || !at || !data?.startsWith("{")) throw new Error("not an event line");
+  return { position, discussion_id, user_id, type, at, data };
+}
+
 const eventColumns = sql.fragment`
   e.position, coalesce(e.discussion_id::text, '') AS discussion_id, coalesce(e.user_id::text, '') AS user_id,
   e.type, wire_time(e.at) AS at, e.data

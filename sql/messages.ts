@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { type Database, sql } from "./database.ts";
-import type { LogEvent } from "./log.ts";
+import { type LogEvent, parseEventLine } from "./log.ts";
 import { standingRow } from "./members.ts";
 import { type Page, pageOf, pageRow } from "./page.ts";
 import type { Pipeline } from "./pipeline.ts";
@@ -34,17 +34,10 @@ export interface BatchResult {
   events: LogEvent[];
 }
 
-const sentRow = z.object({
-  accepted: z.string(),
-  first_position: z.number().nullable(),
-  at: z.string().nullable(),
-  created: z.string().nullable(),
-  refused: z.string().nullable(),
-});
+const sentRow = z.object({ lines: z.string() });
 
 const sendStatement = `
-  SELECT accepted, first_position, at, created, refused
-  FROM send_messages($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[])`;
+  SELECT send_messages($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[]) AS lines`;
 
 /** Stores a batch in one statement and transaction. See send_messages(). */
 export async function sendMessages(pipeline: Pipeline, sends: readonly Send[]): Promise<BatchResult> {
@@ -56,26 +49,24 @@ export async function sendMessages(pipeline: Pipeline, sends: readonly Send[]): 
     sends.map((send) => send.client_id),
     sends.map((send) => send.reply_to_seq),
   ]);
-  const { accepted, first_position, at, created, refused } = sentRow.parse(rows[0]);
-  // JSON text has no raw line breaks.
-  const createdLines = created?.split("\n") ?? [];
-  const refusedLines = refused?.split("\n") ?? [];
-  const events: LogEvent[] = [];
-  const results = sends.map((send, index) => {
-    if (accepted[index] !== "1") return toRefused(refusedLines.shift());
-    const data = createdLines[events.length] ?? "";
-    const position = (first_position ?? 0) + events.length;
-    const { discussion_id } = send;
-    events.push({ position, discussion_id, user_id: "", type: "message.new", at: at ?? "", data });
-    return toCreated(data);
-  });
+  const [accepted = "", ...lines] = sentRow.parse(rows[0]).lines.split("\n");
+  const isAccepted = (index: number) => accepted[index] === "1";
+  const count = sends.filter((_, index) => isAccepted(index)).length;
+  if (accepted.length !== sends.length || lines.length !== sends.length) {
+    throw new Error("send_messages returned too little");
+  }
+  const events = lines.slice(0, count).map((line) => parseEventLine(line));
+  let nextEvent = 0;
+  let nextRefused = count;
+  const results = sends.map((_, index) =>
+    isAccepted(index) ? toCreated(events[nextEvent++]) : toRefused(lines[nextRefused++]),
+  );
   return { results, events };
 }
 
 /** From the event's data, `{"message":…}`. */
-function toCreated(data: string): SendResult {
-  if (data === "") throw new Error("send_messages returned too few messages");
-  return { code: "created", message: data.slice('{"message":'.length, -1) };
+function toCreated(event: LogEvent | undefined): SendResult {
+  return { code: "created", message: event?.data.slice('{"message":'.length, -1) ?? "" };
 }
 
 function toRefused(line: string | undefined): SendResult {

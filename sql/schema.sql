@@ -215,6 +215,24 @@ CREATE TYPE user_shape AS (
   created_at text
 );
 
+CREATE OR REPLACE FUNCTION public.admission(of_session uuid, of_sender uuid, of_discussion uuid, its_client_id text, its_reply bigint)
+ RETURNS TABLE(next_seq bigint)
+ LANGUAGE sql
+ STABLE
+AS $function$
+  SELECT 1 + coalesce(
+    (SELECT m.seq FROM messages AS m WHERE m.discussion_id = of_discussion ORDER BY m.seq DESC LIMIT 1), 0)
+  WHERE (SELECT se.user_id FROM sessions AS se
+      WHERE se.id = of_session AND se.revoked_at IS NULL AND se.expires_at > now()) = of_sender
+    AND (SELECT me.role FROM members AS me
+      WHERE me.discussion_id = of_discussion AND me.user_id = of_sender) IS NOT NULL
+    AND (its_client_id IS NULL OR (SELECT m.seq FROM messages AS m
+      WHERE m.discussion_id = of_discussion AND m.sender_id = of_sender AND m.client_id = its_client_id
+    ) IS NULL)
+    AND (its_reply IS NULL OR (SELECT m.seq FROM messages AS m
+      WHERE m.discussion_id = of_discussion AND m.seq = its_reply) IS NOT NULL)
+$function$;
+
 CREATE OR REPLACE FUNCTION public.announce_events(newest bigint, lines text[])
  RETURNS integer
  LANGUAGE plpgsql
@@ -225,39 +243,36 @@ DECLARE
   line text;
   line_bytes int;
   place int := 0; -- of the line
-  chunk text := '';
-  chunk_bytes int := 0;
   chunk_from int := 1;
+  chunk_bytes int := 0;
   sent int := 0;
   notified text;
 BEGIN
   FOREACH line IN ARRAY lines LOOP
     place := place + 1;
     line_bytes := octet_length(line) + 1;
-    IF chunk_bytes > 0 AND chunk_bytes + line_bytes > max_bytes THEN
+    IF chunk_bytes + line_bytes > max_bytes AND chunk_bytes > 0 THEN
       EXIT WHEN sent = max_notifications - 1;
-      notified := announce_range(newest + chunk_from, newest + place - 1, chunk);
+      notified := announce_range(newest, chunk_from, place - 1,
+        CASE WHEN chunk_bytes <= max_bytes THEN lines[chunk_from:place - 1] END);
       sent := sent + 1;
-      chunk := '';
-      chunk_bytes := 0;
       chunk_from := place;
+      chunk_bytes := 0;
     END IF;
     chunk_bytes := chunk_bytes + line_bytes;
-    chunk := CASE WHEN chunk_bytes > max_bytes THEN '' ELSE chunk || E'\n' || line END;
   END LOOP;
-  IF sent = max_notifications - 1 THEN
-    chunk := '';
-  END IF;
-  notified := announce_range(newest + chunk_from, newest + cardinality(lines), chunk);
+  notified := announce_range(newest, chunk_from, cardinality(lines),
+    CASE WHEN chunk_bytes <= max_bytes AND place = cardinality(lines) THEN lines[chunk_from:place] END);
   RETURN sent + 1;
 END
 $function$;
 
-CREATE OR REPLACE FUNCTION public.announce_range(first bigint, last bigint, lines text)
- RETURNS void
+CREATE OR REPLACE FUNCTION public.announce_range(newest bigint, first integer, last integer, lines text[])
+ RETURNS text
  LANGUAGE sql
 AS $function$
-  SELECT pg_notify('events', first || ' ' || last || lines)
+  SELECT pg_notify('events',
+    concat(newest + first, ' ', newest + last, E'\n' || array_to_string(lines, E'\n')))::text
 $function$;
 
 CREATE OR REPLACE FUNCTION public.append_events(drafts event_draft[])
@@ -397,6 +412,29 @@ CREATE OR REPLACE FUNCTION public.event_line(of_position bigint, discussion_id u
  STABLE
 AS $function$
   SELECT concat(of_position, E'\t', discussion_id, E'\t', user_id, E'\t', type, E'\t', at, E'\t', data)
+$function$;
+
+CREATE OR REPLACE FUNCTION public.find_mentioned(of_discussion uuid, content text)
+ RETURNS uuid[]
+ LANGUAGE sql
+ STABLE
+AS $function$
+  SELECT coalesce(array_agg(id ORDER BY place), '{}')
+  FROM (
+    SELECT named.id, min(found.place) AS place
+    FROM (
+      SELECT lower(match[1]) AS name, min(place) AS place
+      FROM regexp_matches(content, '(?<![[:alnum:]_.@-])@([a-zA-Z0-9_.-]{3,64})', 'g')
+        WITH ORDINALITY AS matches (match, place)
+      GROUP BY lower(match[1]) ORDER BY min(place) LIMIT 50
+    ) AS found
+    CROSS JOIN LATERAL (
+      SELECT u.id FROM users AS u JOIN members AS m ON m.user_id = u.id AND m.discussion_id = of_discussion
+      WHERE u.username IN (found.name, rtrim(found.name, '._-'))
+      ORDER BY length(u.username) DESC LIMIT 1
+    ) AS named
+    GROUP BY named.id
+  ) AS mentioned
 $function$;
 
 CREATE OR REPLACE FUNCTION public.first_members_json(of_discussion uuid)
@@ -575,22 +613,7 @@ CREATE OR REPLACE FUNCTION public.mentioned_ids(of_discussion uuid, content text
  LANGUAGE sql
  STABLE
 AS $function$
-  SELECT coalesce(array_agg(id ORDER BY place), '{}')
-  FROM (
-    SELECT named.id, min(found.place) AS place
-    FROM (
-      SELECT lower(match[1]) AS name, min(place) AS place
-      FROM regexp_matches(content, '(?<![[:alnum:]_.@-])@([a-zA-Z0-9_.-]{3,64})', 'g')
-        WITH ORDINALITY AS matches (match, place)
-      GROUP BY lower(match[1]) ORDER BY min(place) LIMIT 50
-    ) AS found
-    CROSS JOIN LATERAL (
-      SELECT u.id FROM users AS u JOIN members AS m ON m.user_id = u.id AND m.discussion_id = of_discussion
-      WHERE u.username IN (found.name, rtrim(found.name, '._-'))
-      ORDER BY length(u.username) DESC LIMIT 1
-    ) AS named
-    GROUP BY named.id
-  ) AS mentioned
+  SELECT CASE WHEN content LIKE '%@%' THEN find_mentioned(of_discussion, content) ELSE '{}' END
 $function$;
 
 CREATE OR REPLACE FUNCTION public.message_json(m messages)
@@ -598,14 +621,14 @@ CREATE OR REPLACE FUNCTION public.message_json(m messages)
  LANGUAGE sql
  STABLE PARALLEL SAFE
 AS $function$
-  SELECT format(
-    '{"discussion_id":"%s","seq":%s,"sender_id":"%s","content":%s,"client_id":%s,"reply_to_seq":%s,'
-    '"mentions":%s,"attachments":[],"reactions":[],"created_at":"%s","edited_at":%s,"deleted_at":%s}',
-    m.discussion_id, m.seq, m.sender_id, to_json(m.content), coalesce(to_json(m.client_id)::text, 'null'),
-    coalesce(m.reply_to_seq::text, 'null'),
-    CASE WHEN m.mentions = '{}' THEN '[]' ELSE to_json(m.mentions)::text END,
-    wire_time(m.created_at), coalesce('"' || wire_time(m.edited_at) || '"', 'null'),
-    coalesce('"' || wire_time(m.deleted_at) || '"', 'null'))
+  SELECT concat(
+    '{"discussion_id":"', m.discussion_id, '","seq":', m.seq, ',"sender_id":"', m.sender_id,
+    '","content":', to_json(m.content), ',"client_id":', coalesce(to_json(m.client_id)::text, 'null'),
+    ',"reply_to_seq":', coalesce(m.reply_to_seq::text, 'null'),
+    ',"mentions":', CASE WHEN m.mentions = '{}' THEN '[]' ELSE to_json(m.mentions)::text END,
+    ',"attachments":[],"reactions":[],"created_at":"', wire_time(m.created_at),
+    '","edited_at":', coalesce('"' || wire_time(m.edited_at) || '"', 'null'),
+    ',"deleted_at":', coalesce('"' || wire_time(m.deleted_at) || '"', 'null'), '}')
 $function$;
 
 CREATE OR REPLACE FUNCTION public.messages_inserted()
@@ -613,15 +636,30 @@ CREATE OR REPLACE FUNCTION public.messages_inserted()
  LANGUAGE plpgsql
 AS $function$
 DECLARE
-  drafts event_draft[];
-  notified int;
+  newest bigint := lock_log();
+  happened_at timestamptz := clock_timestamp();
+  at_text text := wire_time(happened_at);
+  lines text[];
+  done text;
 BEGIN
   -- In the order of insertion, which is that of the senders' frames; created_at would follow the clock, and
   -- clocks are set back.
-  SELECT array_agg(ROW(n.discussion_id, NULL, 'message.new',
-    '{"message":' || message_json(ROW(n.*)::messages) || '}')::event_draft)
-  INTO drafts FROM new_rows AS n;
-  notified := append_events(drafts);
+  WITH appended AS (
+    INSERT INTO events (position, discussion_id, user_id, type, data, at)
+    SELECT newest + row_number() OVER (), n.discussion_id, NULL, 'message.new',
+      '{"message":' || message_json(ROW(n.*)::messages) || '}', happened_at
+    FROM new_rows AS n
+    RETURNING *
+  )
+  SELECT array_agg(event_line(a.position, a.discussion_id, a.user_id, a.type, at_text, a.data))
+  INTO lines FROM appended AS a;
+  IF lines IS NOT NULL THEN
+    done := announce_events(newest, lines);
+  END IF;
+  -- For send_messages(), which would otherwise have to read them again; not for imports by the million.
+  IF cardinality(lines) <= 1000 THEN
+    done := set_config('parley.appended', array_to_string(lines, E'\n'), true);
+  END IF;
   RETURN NULL;
 END
 $function$;
@@ -700,8 +738,8 @@ BEGIN
 END
 $function$;
 
-CREATE OR REPLACE FUNCTION public.send_messages(session_ids uuid[], sender_ids uuid[], discussion_ids uuid[], contents text[], client_ids text[], reply_to_seqs bigint[], OUT accepted text, OUT first_position bigint, OUT at text, OUT created text, OUT refused text)
- RETURNS record
+CREATE OR REPLACE FUNCTION public.send_messages(session_ids uuid[], sender_ids uuid[], discussion_ids uuid[], contents text[], client_ids text[], reply_to_seqs bigint[])
+ RETURNS text
  LANGUAGE plpgsql
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
@@ -709,47 +747,43 @@ AS $function$
 #variable_conflict use_column
 DECLARE
   locked text := lock_discussions(discussion_ids)::text;
-  stored bigint;
+  accepted text;
+  answer text;
 BEGIN
-  WITH judged AS MATERIALIZED (
-    SELECT s.*,
-      (SELECT se.user_id FROM sessions AS se
-        WHERE se.id = s.session_id AND se.revoked_at IS NULL AND se.expires_at > now()) = s.sender_id
-      AND (SELECT me.role FROM members AS me
-        WHERE me.discussion_id = s.discussion_id AND me.user_id = s.sender_id) IS NOT NULL
-      AND (SELECT m.seq FROM messages AS m
-        WHERE m.discussion_id = s.discussion_id AND m.sender_id = s.sender_id AND m.client_id = s.client_id
-      ) IS NULL
-      AND (s.reply_to_seq IS NULL OR (SELECT m.seq FROM messages AS m
-        WHERE m.discussion_id = s.discussion_id AND m.seq = s.reply_to_seq) IS NOT NULL) AS is_accepted
-    FROM unnest(session_ids, sender_ids, discussion_ids, contents, client_ids, reply_to_seqs)
-      WITH ORDINALITY AS s (session_id, sender_id, discussion_id, content, client_id, reply_to_seq, ordinal)
-  ), inserted AS (
+  IF cardinality(discussion_ids) = 1 THEN
     INSERT INTO messages (discussion_id, seq, sender_id, content, client_id, reply_to_seq, mentions)
-    SELECT discussion_id,
-      coalesce((SELECT m.seq FROM messages AS m WHERE m.discussion_id = j.discussion_id
-        ORDER BY m.seq DESC LIMIT 1), 0) + row_number() OVER (PARTITION BY discussion_id ORDER BY ordinal),
-      sender_id, content, client_id, reply_to_seq,
-      CASE WHEN content LIKE '%@%' THEN mentioned_ids(discussion_id, content) ELSE '{}' END
-    FROM judged AS j WHERE is_accepted ORDER BY ordinal
-  )
-  SELECT string_agg(CASE WHEN is_accepted THEN '1' ELSE '0' END, '' ORDER BY ordinal),
-    count(*) FILTER (WHERE is_accepted)
-  INTO accepted, stored FROM judged;
-  -- The newest events are ours, as the log is locked since they were appended.
-  IF stored > 0 THEN
-    SELECT min(e.position), wire_time(min(e.at)), string_agg(e.data, E'\n' ORDER BY e.position)
-    INTO first_position, at, created
-    FROM events AS e WHERE e.position > (SELECT max(position) FROM events) - stored;
+    SELECT discussion_ids[1], a.next_seq, sender_ids[1], contents[1], client_ids[1], reply_to_seqs[1],
+      mentioned_ids(discussion_ids[1], contents[1])
+    FROM admission(session_ids[1], sender_ids[1], discussion_ids[1], client_ids[1], reply_to_seqs[1]) AS a;
+    accepted := CASE WHEN FOUND THEN '1' ELSE '0' END;
+  ELSE
+    WITH judged AS MATERIALIZED (
+      SELECT s.*, a.next_seq
+      FROM unnest(session_ids, sender_ids, discussion_ids, contents, client_ids, reply_to_seqs)
+        WITH ORDINALITY AS s (session_id, sender_id, discussion_id, content, client_id, reply_to_seq, ordinal)
+      LEFT JOIN LATERAL admission(session_id, sender_id, discussion_id, client_id, reply_to_seq) AS a ON true
+    ), inserted AS (
+      INSERT INTO messages (discussion_id, seq, sender_id, content, client_id, reply_to_seq, mentions)
+      SELECT discussion_id, next_seq - 1 + row_number() OVER (PARTITION BY discussion_id ORDER BY ordinal),
+        sender_id, content, client_id, reply_to_seq, mentioned_ids(discussion_id, content)
+      FROM judged WHERE next_seq IS NOT NULL ORDER BY ordinal
+    )
+    SELECT string_agg(CASE WHEN next_seq IS NULL THEN '0' ELSE '1' END, '' ORDER BY ordinal)
+    INTO accepted FROM judged;
+  END IF;
+  answer := accepted;
+  IF accepted LIKE '%1%' THEN
+    answer := answer || E'\n' || current_setting('parley.appended');
   END IF;
   IF accepted LIKE '%0%' THEN
-    SELECT string_agg(refusal(session_id, sender_id, discussion_id, content, client_id, reply_to_seq), E'\n'
-      ORDER BY ordinal)
-    INTO refused
-    FROM unnest(session_ids, sender_ids, discussion_ids, contents, client_ids, reply_to_seqs)
-      WITH ORDINALITY AS s (session_id, sender_id, discussion_id, content, client_id, reply_to_seq, ordinal)
-    WHERE substr(accepted, ordinal::int, 1) = '0';
+    answer := answer || E'\n' || (
+      SELECT string_agg(refusal(session_id, sender_id, discussion_id, content, client_id, reply_to_seq), E'\n'
+        ORDER BY ordinal)
+      FROM unnest(session_ids, sender_ids, discussion_ids, contents, client_ids, reply_to_seqs)
+        WITH ORDINALITY AS s (session_id, sender_id, discussion_id, content, client_id, reply_to_seq, ordinal)
+      WHERE substr(accepted, ordinal::int, 1) = '0');
   END IF;
+  RETURN answer;
 END
 $function$;
 

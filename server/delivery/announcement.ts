@@ -1,4 +1,4 @@
-import type { LogEvent } from "../../sql/log.ts";
+import { type LogEvent, parseEventLine } from "../../sql/log.ts";
 
 /** One NOTIFY of the channel `events`: a range of positions and, if they fitted into it, their events. */
 export interface Announcement {
@@ -15,7 +15,10 @@ export function parseAnnouncement(payload: string): Announcement {
   const lines = payload.split("\n");
   const announcement = { ...readRange(payload), events: null };
   if (lines.length === 1) return announcement;
-  const events = lines.slice(1).map((line, index) => parseLine(line, announcement.from + index));
+  const events = lines.slice(1).map((line) => parseEventLine(line));
+  events.forEach(({ position }, index) => {
+    if (position !== announcement.from + index) throw new Error("events are announced in order");
+  });
   if (events.length !== announcement.to - announcement.from + 1) throw new Error("not all events announced");
   return { ...announcement, events };
 }
@@ -26,13 +29,4 @@ export function readRange(payload: string): { from: number; to: number } {
   const range = { from: Number(from), to: Number(to) };
   if (!(range.from >= 1 && range.from <= range.to)) throw new Error("not an announcement");
   return range;
-}
-
-function parseLine(line: string, expected: number): LogEvent {
-  const [position, discussion_id, user_id, type, at, data] = line.split("\t");
-  if (position !== `${expected}`) throw new Error("events are announced in order");
-  if (discussion_id === undefined || user_id === undefined || !type || !at || !data?.startsWith("{")) {
-    throw new Error("not an event line");
-  }
-  return { position: expected, discussion_id, user_id, type, at, data };
 }

@@ -18,17 +18,18 @@ CREATE OR REPLACE FUNCTION user_json(u users) RETURNS json LANGUAGE sql STABLE P
   )::user_shape)
 $$;
 
--- As text and by a template: a third of what row_to_json() costs for the same, and each message pays for it.
+-- As text and put together piece by piece: a fifth of what row_to_json() costs for the same, and each message
+-- pays for it. concat() takes null for ''.
 DROP FUNCTION IF EXISTS message_json;
 CREATE FUNCTION message_json(m messages) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
-  SELECT format(
-    '{"discussion_id":"%s","seq":%s,"sender_id":"%s","content":%s,"client_id":%s,"reply_to_seq":%s,'
-    '"mentions":%s,"attachments":[],"reactions":[],"created_at":"%s","edited_at":%s,"deleted_at":%s}',
-    m.discussion_id, m.seq, m.sender_id, to_json(m.content), coalesce(to_json(m.client_id)::text, 'null'),
-    coalesce(m.reply_to_seq::text, 'null'),
-    CASE WHEN m.mentions = '{}' THEN '[]' ELSE to_json(m.mentions)::text END,
-    wire_time(m.created_at), coalesce('"' || wire_time(m.edited_at) || '"', 'null'),
-    coalesce('"' || wire_time(m.deleted_at) || '"', 'null'))
+  SELECT concat(
+    '{"discussion_id":"', m.discussion_id, '","seq":', m.seq, ',"sender_id":"', m.sender_id,
+    '","content":', to_json(m.content), ',"client_id":', coalesce(to_json(m.client_id)::text, 'null'),
+    ',"reply_to_seq":', coalesce(m.reply_to_seq::text, 'null'),
+    ',"mentions":', CASE WHEN m.mentions = '{}' THEN '[]' ELSE to_json(m.mentions)::text END,
+    ',"attachments":[],"reactions":[],"created_at":"', wire_time(m.created_at),
+    '","edited_at":', coalesce('"' || wire_time(m.edited_at) || '"', 'null'),
+    ',"deleted_at":', coalesce('"' || wire_time(m.deleted_at) || '"', 'null'), '}')
 $$;
 
 -- How far a member has read: what was marked, or one's own last message if that is later.

@@ -76,7 +76,7 @@ $$;
 -- Sends the lines of positions newest + 1 … as NOTIFYs "from to", then a line per event; returns how many. A
 -- payload must be below 8,000 bytes; an event larger than that, and all after the 16th NOTIFY of a call, are
 -- announced by their range alone, which the listener reads from the table.
-DROP FUNCTION IF EXISTS announce_events;
+DROP FUNCTION IF EXISTS announce_events, announce_range;
 CREATE FUNCTION announce_events(newest bigint, lines text[]) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
   max_bytes CONSTANT int := 7900 - 42; -- two bigints and their separators
@@ -84,35 +84,32 @@ DECLARE
   line text;
   line_bytes int;
   place int := 0; -- of the line
-  chunk text := '';
-  chunk_bytes int := 0;
   chunk_from int := 1;
+  chunk_bytes int := 0;
   sent int := 0;
   notified text;
 BEGIN
   FOREACH line IN ARRAY lines LOOP
     place := place + 1;
     line_bytes := octet_length(line) + 1;
-    IF chunk_bytes > 0 AND chunk_bytes + line_bytes > max_bytes THEN
+    IF chunk_bytes + line_bytes > max_bytes AND chunk_bytes > 0 THEN
       EXIT WHEN sent = max_notifications - 1;
-      notified := announce_range(newest + chunk_from, newest + place - 1, chunk);
+      notified := announce_range(newest, chunk_from, place - 1,
+        CASE WHEN chunk_bytes <= max_bytes THEN lines[chunk_from:place - 1] END);
       sent := sent + 1;
-      chunk := '';
-      chunk_bytes := 0;
       chunk_from := place;
+      chunk_bytes := 0;
     END IF;
     chunk_bytes := chunk_bytes + line_bytes;
-    chunk := CASE WHEN chunk_bytes > max_bytes THEN '' ELSE chunk || E'\n' || line END;
   END LOOP;
-  IF sent = max_notifications - 1 THEN
-    chunk := '';
-  END IF;
-  notified := announce_range(newest + chunk_from, newest + cardinality(lines), chunk);
+  notified := announce_range(newest, chunk_from, cardinality(lines),
+    CASE WHEN chunk_bytes <= max_bytes AND place = cardinality(lines) THEN lines[chunk_from:place] END);
   RETURN sent + 1;
 END
 $$;
 
-CREATE OR REPLACE FUNCTION announce_range(first bigint, last bigint, lines text) RETURNS void
+CREATE FUNCTION announce_range(newest bigint, first int, last int, lines text[]) RETURNS text
 LANGUAGE sql AS $$
-  SELECT pg_notify('events', first || ' ' || last || lines)
+  SELECT pg_notify('events',
+    concat(newest + first, ' ', newest + last, E'\n' || array_to_string(lines, E'\n')))::text
 $$;

@@ -6,15 +6,30 @@
 
 CREATE OR REPLACE FUNCTION messages_inserted() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-  drafts event_draft[];
-  notified int;
+  newest bigint := lock_log();
+  happened_at timestamptz := clock_timestamp();
+  at_text text := wire_time(happened_at);
+  lines text[];
+  done text;
 BEGIN
   -- In the order of insertion, which is that of the senders' frames; created_at would follow the clock, and
   -- clocks are set back.
-  SELECT array_agg(ROW(n.discussion_id, NULL, 'message.new',
-    '{"message":' || message_json(ROW(n.*)::messages) || '}')::event_draft)
-  INTO drafts FROM new_rows AS n;
-  notified := append_events(drafts);
+  WITH appended AS (
+    INSERT INTO events (position, discussion_id, user_id, type, data, at)
+    SELECT newest + row_number() OVER (), n.discussion_id, NULL, 'message.new',
+      '{"message":' || message_json(ROW(n.*)::messages) || '}', happened_at
+    FROM new_rows AS n
+    RETURNING *
+  )
+  SELECT array_agg(event_line(a.position, a.discussion_id, a.user_id, a.type, at_text, a.data))
+  INTO lines FROM appended AS a;
+  IF lines IS NOT NULL THEN
+    done := announce_events(newest, lines);
+  END IF;
+  -- For send_messages(), which would otherwise have to read them again; not for imports by the million.
+  IF cardinality(lines) <= 1000 THEN
+    done := set_config('parley.appended', array_to_string(lines, E'\n'), true);
+  END IF;
   RETURN NULL;
 END
 $$;

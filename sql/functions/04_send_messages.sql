@@ -1,6 +1,6 @@
 -- The members whom a text names as @username, in the order of their first mention; of the first 50 names. A
 -- full stop, hyphen or underscore at the end belongs to the sentence, unless a member's name ends so.
-CREATE OR REPLACE FUNCTION mentioned_ids(of_discussion uuid, content text) RETURNS uuid[]
+CREATE OR REPLACE FUNCTION find_mentioned(of_discussion uuid, content text) RETURNS uuid[]
 LANGUAGE sql STABLE AS $$
   SELECT coalesce(array_agg(id ORDER BY place), '{}')
   FROM (
@@ -20,69 +20,87 @@ LANGUAGE sql STABLE AS $$
   ) AS mentioned
 $$;
 
+-- The same, for less where nobody is mentioned: the planner puts it in place of the call.
+CREATE OR REPLACE FUNCTION mentioned_ids(of_discussion uuid, content text) RETURNS uuid[]
+LANGUAGE sql STABLE AS $$
+  SELECT CASE WHEN content LIKE '%@%' THEN find_mentioned(of_discussion, content) ELSE '{}' END
+$$;
+
+DROP FUNCTION IF EXISTS send_messages, admission;
+
+-- The seq that a send gets after all that is stored, or no row: it is refused. The planner puts the query in
+-- place of the call. Each look-up is a sub-select by a whole key, which no statistics can turn into anything
+-- but a walk down that index.
+CREATE FUNCTION admission(
+  of_session uuid, of_sender uuid, of_discussion uuid, its_client_id text, its_reply bigint
+) RETURNS TABLE (next_seq bigint) LANGUAGE sql STABLE AS $$
+  SELECT 1 + coalesce(
+    (SELECT m.seq FROM messages AS m WHERE m.discussion_id = of_discussion ORDER BY m.seq DESC LIMIT 1), 0)
+  WHERE (SELECT se.user_id FROM sessions AS se
+      WHERE se.id = of_session AND se.revoked_at IS NULL AND se.expires_at > now()) = of_sender
+    AND (SELECT me.role FROM members AS me
+      WHERE me.discussion_id = of_discussion AND me.user_id = of_sender) IS NOT NULL
+    AND (its_client_id IS NULL OR (SELECT m.seq FROM messages AS m
+      WHERE m.discussion_id = of_discussion AND m.sender_id = of_sender AND m.client_id = its_client_id
+    ) IS NULL)
+    AND (its_reply IS NULL OR (SELECT m.seq FROM messages AS m
+      WHERE m.discussion_id = of_discussion AND m.seq = its_reply) IS NOT NULL)
+$$;
+
 -- Stores a batch of messages: the one way in for REST and sockets (group commit). Refusals leave the others
--- alone. No two sends of a batch may have the same sender, discussion and client_id. Returns one row:
--- `accepted`, a digit per send in order, 1 if it was stored now and else 0; `created`, the `data` of each
--- event message.new that this made, one per line in the same order, from `first_position` on, `at` one time;
--- `refused`, one line for each 0, in order: a message's JSON if the same client_id had stored it before, else
--- the code of the refusal.
+-- alone. No two sends of a batch may have the same sender, discussion and client_id. Returns lines: first a
+-- digit per send in order, 1 if it was stored now and else 0; then the event of each 1, as announced; then
+-- for each 0 a message's JSON if the same client_id had stored it before, else the code of the refusal.
 --
 -- The discussions' locks come first: seq = last + 1 has neither holes nor collisions, and a membership that
 -- is looked at here cannot end before the message's event. The log's lock is taken only by the insert's
--- trigger, so that batches of other discussions get so far while this one is being flushed to disk. Each
--- look-up is a sub-select by a whole key, which no statistics can turn into anything but a walk down that
--- index, and the plan is made once per connection: with plans made for each batch, most of the time went into
--- planning.
-DROP FUNCTION IF EXISTS send_messages;
+-- trigger, so that batches of other discussions get so far while this one is being flushed to disk. The plans
+-- are made once per connection: with plans made for each batch, most of the time went into planning. One
+-- message alone has a statement of its own, which is set up for less than half.
 CREATE FUNCTION send_messages(
   session_ids uuid[], sender_ids uuid[], discussion_ids uuid[], contents text[], client_ids text[],
-  reply_to_seqs bigint[],
-  OUT accepted text, OUT first_position bigint, OUT at text, OUT created text, OUT refused text
-) LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+  reply_to_seqs bigint[]
+) RETURNS text LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
   locked text := lock_discussions(discussion_ids)::text;
-  stored bigint;
+  accepted text;
+  answer text;
 BEGIN
-  WITH judged AS MATERIALIZED (
-    SELECT s.*,
-      (SELECT se.user_id FROM sessions AS se
-        WHERE se.id = s.session_id AND se.revoked_at IS NULL AND se.expires_at > now()) = s.sender_id
-      AND (SELECT me.role FROM members AS me
-        WHERE me.discussion_id = s.discussion_id AND me.user_id = s.sender_id) IS NOT NULL
-      AND (SELECT m.seq FROM messages AS m
-        WHERE m.discussion_id = s.discussion_id AND m.sender_id = s.sender_id AND m.client_id = s.client_id
-      ) IS NULL
-      AND (s.reply_to_seq IS NULL OR (SELECT m.seq FROM messages AS m
-        WHERE m.discussion_id = s.discussion_id AND m.seq = s.reply_to_seq) IS NOT NULL) AS is_accepted
-    FROM unnest(session_ids, sender_ids, discussion_ids, contents, client_ids, reply_to_seqs)
-      WITH ORDINALITY AS s (session_id, sender_id, discussion_id, content, client_id, reply_to_seq, ordinal)
-  ), inserted AS (
+  IF cardinality(discussion_ids) = 1 THEN
     INSERT INTO messages (discussion_id, seq, sender_id, content, client_id, reply_to_seq, mentions)
-    SELECT discussion_id,
-      coalesce((SELECT m.seq FROM messages AS m WHERE m.discussion_id = j.discussion_id
-        ORDER BY m.seq DESC LIMIT 1), 0) + row_number() OVER (PARTITION BY discussion_id ORDER BY ordinal),
-      sender_id, content, client_id, reply_to_seq,
-      CASE WHEN content LIKE '%@%' THEN mentioned_ids(discussion_id, content) ELSE '{}' END
-    FROM judged AS j WHERE is_accepted ORDER BY ordinal
-  )
-  SELECT string_agg(CASE WHEN is_accepted THEN '1' ELSE '0' END, '' ORDER BY ordinal),
-    count(*) FILTER (WHERE is_accepted)
-  INTO accepted, stored FROM judged;
-  -- The newest events are ours, as the log is locked since they were appended.
-  IF stored > 0 THEN
-    SELECT min(e.position), wire_time(min(e.at)), string_agg(e.data, E'\n' ORDER BY e.position)
-    INTO first_position, at, created
-    FROM events AS e WHERE e.position > (SELECT max(position) FROM events) - stored;
+    SELECT discussion_ids[1], a.next_seq, sender_ids[1], contents[1], client_ids[1], reply_to_seqs[1],
+      mentioned_ids(discussion_ids[1], contents[1])
+    FROM admission(session_ids[1], sender_ids[1], discussion_ids[1], client_ids[1], reply_to_seqs[1]) AS a;
+    accepted := CASE WHEN FOUND THEN '1' ELSE '0' END;
+  ELSE
+    WITH judged AS MATERIALIZED (
+      SELECT s.*, a.next_seq
+      FROM unnest(session_ids, sender_ids, discussion_ids, contents, client_ids, reply_to_seqs)
+        WITH ORDINALITY AS s (session_id, sender_id, discussion_id, content, client_id, reply_to_seq, ordinal)
+      LEFT JOIN LATERAL admission(session_id, sender_id, discussion_id, client_id, reply_to_seq) AS a ON true
+    ), inserted AS (
+      INSERT INTO messages (discussion_id, seq, sender_id, content, client_id, reply_to_seq, mentions)
+      SELECT discussion_id, next_seq - 1 + row_number() OVER (PARTITION BY discussion_id ORDER BY ordinal),
+        sender_id, content, client_id, reply_to_seq, mentioned_ids(discussion_id, content)
+      FROM judged WHERE next_seq IS NOT NULL ORDER BY ordinal
+    )
+    SELECT string_agg(CASE WHEN next_seq IS NULL THEN '0' ELSE '1' END, '' ORDER BY ordinal)
+    INTO accepted FROM judged;
+  END IF;
+  answer := accepted;
+  IF accepted LIKE '%1%' THEN
+    answer := answer || E'\n' || current_setting('parley.appended');
   END IF;
   IF accepted LIKE '%0%' THEN
-    SELECT string_agg(refusal(session_id, sender_id, discussion_id, content, client_id, reply_to_seq), E'\n'
-      ORDER BY ordinal)
-    INTO refused
-    FROM unnest(session_ids, sender_ids, discussion_ids, contents, client_ids, reply_to_seqs)
-      WITH ORDINALITY AS s (session_id, sender_id, discussion_id, content, client_id, reply_to_seq, ordinal)
-    WHERE substr(accepted, ordinal::int, 1) = '0';
+    answer := answer || E'\n' || (
+      SELECT string_agg(refusal(session_id, sender_id, discussion_id, content, client_id, reply_to_seq), E'\n'
+        ORDER BY ordinal)
+      FROM unnest(session_ids, sender_ids, discussion_ids, contents, client_ids, reply_to_seqs)
+        WITH ORDINALITY AS s (session_id, sender_id, discussion_id, content, client_id, reply_to_seq, ordinal)
+      WHERE substr(accepted, ordinal::int, 1) = '0');
   END IF;
+  RETURN answer;
 END
 $$;
 

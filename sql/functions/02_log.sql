@@ -1,4 +1,4 @@
--- The log's append: the only place that gives out positions.
+-- The log's append. Positions are given out here and, for messages, in their trigger; both under lock_log().
 
 CREATE OR REPLACE FUNCTION log_lock_key() RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT 5521862 $$;
 
@@ -93,7 +93,10 @@ BEGIN
     place := place + 1;
     line_bytes := octet_length(line) + 1;
     IF chunk_bytes + line_bytes > max_bytes AND chunk_bytes > 0 THEN
-      EXIT WHEN sent = max_notifications - 1;
+      IF sent = max_notifications - 1 THEN
+        chunk_bytes := max_bytes + 1;
+        EXIT;
+      END IF;
       notified := announce_range(newest, chunk_from, place - 1,
         CASE WHEN chunk_bytes <= max_bytes THEN lines[chunk_from:place - 1] END);
       sent := sent + 1;
@@ -103,7 +106,7 @@ BEGIN
     chunk_bytes := chunk_bytes + line_bytes;
   END LOOP;
   notified := announce_range(newest, chunk_from, cardinality(lines),
-    CASE WHEN chunk_bytes <= max_bytes AND place = cardinality(lines) THEN lines[chunk_from:place] END);
+    CASE WHEN chunk_bytes <= max_bytes THEN lines[chunk_from:] END);
   RETURN sent + 1;
 END
 $$;

@@ -40,6 +40,8 @@ export const limits = {
   gatherTurns: 10,
   /** So many sends are worth a transaction of their own while another batch is in flight. */
   batchWorthwhile: 16,
+  /** Up to so many sends, a batch takes all that wait; of more, half of all that is under way. */
+  batchWhole: 32,
   /** Sends that wait for a batch; beyond it 503. */
   sendsWaiting: 10_000,
   sendsWaitingBytes: 64 * 1024 * 1024,

@@ -40,12 +40,15 @@ const logEndRow = z.object({
   at: z.string().nullable(),
 });
 
+const newestPosition = sql.fragment`
+  greatest((SELECT max(position) FROM messages), (SELECT max(position) FROM events), 0)
+`;
+
 /** The log's epoch, its oldest and newest positions, and when the event at `position`, if any, happened. */
 export async function readLogEnd(db: Database, position: number): Promise<z.infer<typeof logEndRow>> {
   return db.one(sql.type(logEndRow)`
-    SELECT epoch, coalesce((SELECT min(position) FROM events), 1) AS oldest,
-      coalesce((SELECT max(position) FROM events), 0) AS newest,
-      (SELECT wire_time(e.at) FROM events AS e WHERE e.position = ${position}::bigint) AS at
+    SELECT epoch, pruned_to + 1 AS oldest, ${newestPosition} AS newest,
+      (SELECT wire_time(e.at) FROM log_events AS e WHERE e.position = ${position}::bigint) AS at
     FROM log_epoch
   `);
 }
@@ -78,8 +81,11 @@ type FoundEvent = z.infer<typeof foundRow> & LogEvent;
 
 /** Events after a position, in order. */
 export async function readEvents(db: Database, after: number, bounds: PageBounds): Promise<LogPage> {
+  const next = sql.fragment`position > ${after}::bigint ORDER BY position LIMIT ${bounds.limit}`;
   const found = sql.fragment`
-    SELECT * FROM events AS e WHERE e.position > ${after}::bigint ORDER BY e.position LIMIT ${bounds.limit}
+    (SELECT position, octet_length(data) AS bytes FROM events WHERE ${next})
+    UNION ALL
+    (SELECT position, octet_length(content) AS bytes FROM messages WHERE ${next})
   `;
   return readPage(db, found, bounds);
 }
@@ -95,29 +101,44 @@ export async function readEventsFor(
 ): Promise<LogPage> {
   const range = sql.fragment`e.position > ${filter.after}::bigint AND e.position <= ${filter.to}::bigint`;
   const found = sql.fragment`
-    SELECT x.* FROM unnest(${sql.array(filter.discussion_ids, "uuid")}) AS given (id) CROSS JOIN LATERAL (
-      SELECT * FROM events AS e WHERE e.discussion_id = given.id AND ${range}
-      ORDER BY e.position LIMIT ${bounds.limit}
+    SELECT x.* FROM unnest(${sql.array(filter.discussion_ids, "uuid")}) AS given (id)
+    CROSS JOIN LATERAL (
+      (SELECT e.position, octet_length(e.data) AS bytes FROM events AS e
+        WHERE e.discussion_id = given.id AND ${range}
+        ORDER BY e.position LIMIT ${bounds.limit})
+      UNION ALL
+      (SELECT m.position, octet_length(m.content) FROM messages AS m
+        WHERE m.discussion_id = given.id AND m.seq >= first_seq_after(given.id, ${filter.after}::bigint)
+          AND m.seq < first_seq_after(given.id, ${filter.to}::bigint)
+        ORDER BY m.seq LIMIT ${bounds.limit})
     ) AS x
     UNION ALL
-    (SELECT * FROM events AS e WHERE e.user_id = ${filter.user_id}::uuid AND ${range}
+    (SELECT e.position, octet_length(e.data) FROM events AS e
+      WHERE e.user_id = ${filter.user_id}::uuid AND ${range}
         AND (e.discussion_id = ANY (${sql.array(filter.discussion_ids, "uuid")})) IS NOT TRUE
       ORDER BY e.position LIMIT ${bounds.limit})
-    ORDER BY position LIMIT ${bounds.limit}
   `;
   return readPage(db, found, bounds);
 }
 
-/** Cuts what was found where its bytes exceed the bound. */
+/**
+ * Reads the first of the positions that were found, cut where their bytes exceed the bound. Their events are
+ * made only then: some may be large. (Of messages, the bytes of the text are counted.)
+ */
 async function readPage(db: Database, found: FragmentSqlToken, bounds: PageBounds): Promise<LogPage> {
   const rows = await db.any(sql.type(foundRow)`
     SELECT ends.oldest, coalesce(e.rows_found, 0) AS rows_found, ${eventColumns}
-    FROM (SELECT coalesce(min(position), 1) AS oldest FROM events) AS ends
+    FROM (SELECT pruned_to + 1 AS oldest FROM log_epoch) AS ends
     LEFT JOIN (
-      SELECT f.*, count(*) OVER () AS rows_found,
-        sum(octet_length(f.data)) OVER (ORDER BY f.position) - octet_length(f.data) AS bytes_before
-      FROM (${found}) AS f
-    ) AS e ON e.bytes_before <= ${bounds.maxBytes}
+      SELECT x.*, place.rows_found
+      FROM (
+        SELECT position, count(*) OVER () AS rows_found,
+          sum(bytes) OVER (ORDER BY position) - bytes AS bytes_before
+        FROM (SELECT * FROM (${found}) AS f ORDER BY position LIMIT ${bounds.limit}) AS first
+      ) AS place
+      CROSS JOIN LATERAL (SELECT * FROM log_events AS l WHERE l.position = place.position LIMIT 1) AS x
+      WHERE place.bytes_before <= ${bounds.maxBytes}
+    ) AS e ON true
     ORDER BY e.position
   `);
   const rowsFound = rows[0]?.rows_found ?? 0;
@@ -162,9 +183,7 @@ export async function readOpenings(
 ): Promise<readonly Opening[]> {
   return db.any(sql.type(openingRow)`
     WITH ends AS MATERIALIZED (
-      SELECT l.epoch, coalesce((SELECT min(position) FROM events), 1) AS oldest,
-        coalesce((SELECT max(position) FROM events), 0) AS newest
-      FROM log_epoch AS l
+      SELECT l.epoch, l.pruned_to + 1 AS oldest, ${newestPosition} AS newest FROM log_epoch AS l
     )
     SELECT ends.epoch, ends.newest, began.start, judged.reset_reason,
       s.id AS session_id, s.user_id, s.expires_at,
@@ -221,23 +240,29 @@ function openingRequests(requests: readonly OpeningRequest[]) {
 }
 
 /**
- * Removes events older than `days`, at most `limit`; the newest row stays, as the next position follows it.
+ * Removes what is older than `days` from the log, at most `limit` positions, and gives how many it was.
+ * Messages stay, and so does the newest event, as the next position follows it.
  */
 export async function pruneEvents(db: Database, days: number, limit: number): Promise<number> {
-  const result = await db.query(sql.unsafe`
-    WITH kept AS (
-      -- The walk from the old end stops at the first row to keep: at once, if there is nothing to prune.
-      SELECT least(
-        (SELECT max(position) FROM events),
-        (SELECT e.position FROM events AS e WHERE e.at >= now() - ${days} * interval '1 day'
-          ORDER BY e.position LIMIT 1)) AS first
+  const oldest = sql.fragment`now() - ${days} * interval '1 day'`;
+  return db.oneFirst(sql.type(z.object({ count: z.number() }))`
+    WITH ends AS MATERIALIZED (
+      SELECT pruned_to, least(pruned_to + ${limit} + 1, ${newestPosition}) AS most FROM log_epoch
+    ), kept AS MATERIALIZED (
+      -- The walk from the old end stops at the first event to keep: at once, if there is nothing to prune.
+      SELECT pruned_to, least(most,
+        (SELECT position FROM events WHERE position > pruned_to AND position < most
+          AND at >= ${oldest} ORDER BY position LIMIT 1),
+        (SELECT position FROM messages WHERE position > pruned_to AND position < most
+          AND created_at >= ${oldest} ORDER BY position LIMIT 1)) AS first
+      FROM ends
+    ), moved AS (
+      UPDATE log_epoch AS l SET pruned_to = kept.first - 1 FROM kept WHERE l.pruned_to < kept.first - 1
+    ), deleted AS (
+      DELETE FROM events AS e USING kept WHERE e.position < kept.first
     )
-    DELETE FROM events WHERE position IN (
-      SELECT e.position FROM events AS e, kept WHERE e.position < kept.first
-      ORDER BY e.position LIMIT ${limit}
-    )
+    SELECT greatest(first - 1 - pruned_to, 0) AS count FROM kept
   `);
-  return result.rowCount;
 }
 
 /**

@@ -36,6 +36,7 @@ CREATE TABLE function_texts (
 CREATE TABLE log_epoch (
   only_row boolean DEFAULT true NOT NULL,
   epoch text DEFAULT substr(md5((gen_random_uuid())::text), 1, 8) NOT NULL,
+  pruned_to bigint DEFAULT 0 NOT NULL,
   CONSTRAINT log_epoch_one_row CHECK (only_row),
   CONSTRAINT log_epoch_pkey PRIMARY KEY (only_row)
 );
@@ -64,6 +65,7 @@ CREATE TABLE messages (
   created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
   edited_at timestamp with time zone,
   deleted_at timestamp with time zone,
+  position bigint,
   CONSTRAINT messages_pkey PRIMARY KEY (discussion_id, seq)
 ) WITH (autovacuum_vacuum_insert_scale_factor=0.05);
 
@@ -122,6 +124,8 @@ CREATE INDEX events_user_id_idx ON public.events USING btree (user_id, "position
 CREATE INDEX members_user_id_idx ON public.members USING btree (user_id, discussion_id);
 
 CREATE UNIQUE INDEX messages_client_id_key ON public.messages USING btree (discussion_id, sender_id, client_id) WHERE (client_id IS NOT NULL);
+
+CREATE UNIQUE INDEX messages_position_key ON public.messages USING btree ("position") WHERE ("position" IS NOT NULL);
 
 CREATE INDEX messages_sender_idx ON public.messages USING btree (sender_id, discussion_id, seq) WHERE (seq > 0);
 
@@ -451,6 +455,44 @@ AS $function$
   ) AS first_members
 $function$;
 
+CREATE OR REPLACE FUNCTION public.first_seq_after(of_discussion uuid, after bigint)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ STABLE
+AS $function$
+DECLARE
+  above bigint := last_seq(of_discussion) + 1; -- comes after the position, or there is none
+  below bigint := above - 1; -- is looked at; then: comes before it
+  step bigint := 1;
+  middle bigint;
+BEGIN
+  WHILE below > 0 AND is_after(of_discussion, below, after) LOOP
+    above := below;
+    below := below - step;
+    step := step * 2;
+  END LOOP;
+  below := greatest(below, 0);
+  WHILE above - below > 1 LOOP
+    middle := (above + below) / 2;
+    IF is_after(of_discussion, middle, after) THEN
+      above := middle;
+    ELSE
+      below := middle;
+    END IF;
+  END LOOP;
+  RETURN above;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.is_after(of_discussion uuid, of_seq bigint, after bigint)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+  SELECT coalesce((SELECT m.position > after FROM messages AS m
+    WHERE m.discussion_id = of_discussion AND m.seq <= of_seq ORDER BY m.seq DESC LIMIT 1), false)
+$function$;
+
 CREATE OR REPLACE FUNCTION public.is_large(of_discussion uuid)
  RETURNS boolean
  LANGUAGE sql
@@ -492,7 +534,7 @@ AS $function$
 DECLARE
   locked text := pg_advisory_xact_lock(log_lock_key())::text;
 BEGIN
-  RETURN coalesce((SELECT max(position) FROM events), 0);
+  RETURN greatest((SELECT max(position) FROM messages), (SELECT max(position) FROM events), 0);
 END
 $function$;
 
@@ -501,7 +543,8 @@ CREATE OR REPLACE FUNCTION public.log_cursor()
  LANGUAGE sql
  STABLE PARALLEL SAFE
 AS $function$
-  SELECT epoch || '.' || coalesce((SELECT max(position) FROM events), 0) FROM log_epoch
+  SELECT epoch || '.' || greatest((SELECT max(position) FROM messages), (SELECT max(position) FROM events), 0)
+  FROM log_epoch
 $function$;
 
 CREATE OR REPLACE FUNCTION public.log_lock_key()
@@ -634,31 +677,55 @@ AS $function$
     ',"deleted_at":', coalesce('"' || wire_time(m.deleted_at) || '"', 'null'), '}')
 $function$;
 
+CREATE OR REPLACE FUNCTION public.message_line(m messages)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+  SELECT event_line(m.position, m.discussion_id, NULL, 'message.new', wire_time(m.created_at),
+    new_message_data(m))
+$function$;
+
+CREATE OR REPLACE FUNCTION public.messages_deleted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  INSERT INTO events (position, discussion_id, type, data, at)
+  SELECT o.position, o.discussion_id, 'event.erased', '{}', o.created_at
+  FROM old_rows AS o, log_epoch AS l WHERE o.position > l.pruned_to;
+  RETURN NULL;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.messages_inserted()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
 DECLARE
-  newest bigint := lock_log();
-  happened_at timestamptz := clock_timestamp();
-  at_text text := wire_time(happened_at);
   lines text[];
+  first bigint;
+  newest bigint;
   done text;
 BEGIN
-  -- In the order of insertion, which is that of the senders' frames; created_at would follow the clock, and
-  -- clocks are set back.
-  WITH appended AS (
-    INSERT INTO events (position, discussion_id, user_id, type, data, at)
-    SELECT newest + row_number() OVER (), n.discussion_id, NULL, 'message.new',
-      '{"message":' || message_json(ROW(n.*)::messages) || '}', happened_at
-    FROM new_rows AS n
-    RETURNING *
-  )
-  SELECT array_agg(event_line(a.position, a.discussion_id, a.user_id, a.type, at_text, a.data))
-  INTO lines FROM appended AS a;
-  IF lines IS NOT NULL THEN
-    done := announce_events(newest, lines);
+  -- In the order of insertion, which is that of the senders' frames and of their positions.
+  SELECT array_agg(message_line(ROW(n.*)::messages)), min(n.position) INTO lines, first FROM new_rows AS n;
+  IF lines IS NULL THEN
+    RETURN NULL;
   END IF;
+  IF first IS NULL THEN
+    -- Inserted by hand. Positions come last, as the log's lock comes after the discussions'.
+    newest := lock_log();
+    WITH placed AS (
+      UPDATE messages AS m SET position = newest + n.place
+      FROM (SELECT discussion_id, seq, row_number() OVER () AS place FROM new_rows) AS n
+      WHERE m.discussion_id = n.discussion_id AND m.seq = n.seq
+      RETURNING m.*
+    )
+    SELECT array_agg(message_line(ROW(p.*)::messages) ORDER BY p.position) INTO lines FROM placed AS p;
+    first := newest + 1;
+  END IF;
+  done := announce_events(first - 1, lines);
   -- For send_messages(), which would otherwise have to read them again; not for imports by the million.
   IF cardinality(lines) <= 1000 THEN
     done := set_config('parley.appended', array_to_string(lines, E'\n'), true);
@@ -679,6 +746,14 @@ BEGIN
   NEW.seq := last_seq(NEW.discussion_id) + 1;
   RETURN NEW;
 END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.new_message_data(m messages)
+ RETURNS text
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT '{"message":' || message_json(m) || '}'
 $function$;
 
 CREATE OR REPLACE FUNCTION public.open_discussion(of_kind text, with_name text, with_visibility text, creator_id uuid, other_ids uuid[])
@@ -754,9 +829,9 @@ DECLARE
   answer text;
 BEGIN
   IF cardinality(discussion_ids) = 1 THEN
-    INSERT INTO messages (discussion_id, seq, sender_id, content, client_id, reply_to_seq, mentions)
-    SELECT discussion_ids[1], a.next_seq, sender_ids[1], contents[1], client_ids[1], reply_to_seqs[1],
-      mentioned_ids(discussion_ids[1], contents[1])
+    INSERT INTO messages (position, discussion_id, seq, sender_id, content, client_id, reply_to_seq, mentions)
+    SELECT lock_log() + 1, discussion_ids[1], a.next_seq, sender_ids[1], contents[1], client_ids[1],
+      reply_to_seqs[1], mentioned_ids(discussion_ids[1], contents[1])
     FROM admission(session_ids[1], sender_ids[1], discussion_ids[1], client_ids[1], reply_to_seqs[1]) AS a;
     accepted := CASE WHEN FOUND THEN '1' ELSE '0' END;
   ELSE
@@ -766,8 +841,10 @@ BEGIN
         WITH ORDINALITY AS s (session_id, sender_id, discussion_id, content, client_id, reply_to_seq, ordinal)
       LEFT JOIN LATERAL admission(session_id, sender_id, discussion_id, client_id, reply_to_seq) AS a ON true
     ), inserted AS (
-      INSERT INTO messages (discussion_id, seq, sender_id, content, client_id, reply_to_seq, mentions)
-      SELECT discussion_id, next_seq - 1 + row_number() OVER (PARTITION BY discussion_id ORDER BY ordinal),
+      INSERT INTO messages
+        (position, discussion_id, seq, sender_id, content, client_id, reply_to_seq, mentions)
+      SELECT (SELECT lock_log()) + row_number() OVER (ORDER BY ordinal), discussion_id,
+        next_seq - 1 + row_number() OVER (PARTITION BY discussion_id ORDER BY ordinal),
         sender_id, content, client_id, reply_to_seq, mentioned_ids(discussion_id, content)
       FROM judged WHERE next_seq IS NOT NULL ORDER BY ordinal
     )
@@ -899,6 +976,8 @@ CREATE TRIGGER members_deleted AFTER DELETE ON public.members REFERENCING OLD TA
 CREATE TRIGGER members_inserted AFTER INSERT ON public.members REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION members_inserted();
 
 CREATE TRIGGER members_updated AFTER UPDATE ON public.members REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION members_updated();
+
+CREATE TRIGGER messages_deleted AFTER DELETE ON public.messages REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION messages_deleted();
 
 CREATE TRIGGER messages_inserted AFTER INSERT ON public.messages REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION messages_inserted();
 

@@ -96,7 +96,7 @@ test("of a message that is stored while its discussion is being deleted nothing 
       assert.equal((await deleting).status, 204);
       const { rows } = await client.query(
         `SELECT (SELECT count(*)::int FROM messages) AS messages,
-           (SELECT count(*)::int FROM events WHERE data LIKE '%secret%') AS events`,
+           (SELECT count(*)::int FROM log_events WHERE data LIKE '%secret%') AS events`,
       );
       assert.deepEqual(rows, [{ messages: 0, events: 0 }]);
     });

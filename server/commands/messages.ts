@@ -34,7 +34,8 @@ interface Waiting {
  *
  * A second batch goes out beside the first as soon as it is worth a transaction of its own: Postgres then has
  * the next one at hand when it has committed, instead of waiting until the answers have gone out and the next
- * sends have come in.
+ * sends have come in. For the same reason a large batch is not more than half of all that is under way: else
+ * all clients go through Postgres and back as one crowd, and server and Postgres wait for each other.
  *
  * `onStored` is told the events of what was committed, which the answer brings along.
  */
@@ -43,6 +44,7 @@ export function createSender(pipeline: Pipeline, onStored: (events: readonly Log
   const senders = new Set<string>();
   let lineBytes = 0;
   let inFlight = 0;
+  let sendsInFlight = 0;
   let gathering = false;
   let lastCount = 0;
 
@@ -52,7 +54,7 @@ export function createSender(pipeline: Pipeline, onStored: (events: readonly Log
    * After a batch of one, nobody is waited for.
    */
   function gather(seen: number, turns: number): void {
-    if (lastCount > 1 && line.length > seen && turns < limits.gatherTurns) {
+    if (lastCount > 1 && line.length > seen && line.length < mostAtOnce() && turns < limits.gatherTurns) {
       setImmediate(gather, line.length, turns + 1);
       return;
     }
@@ -60,20 +62,27 @@ export function createSender(pipeline: Pipeline, onStored: (events: readonly Log
     fill();
   }
 
+  function mostAtOnce(): number {
+    return Math.max(limits.batchWhole, Math.ceil((line.length + sendsInFlight) / 2));
+  }
+
   function fill(): void {
     const enough = inFlight === 0 ? 1 : limits.batchWorthwhile;
     if (inFlight >= limits.batchesInFlight || line.length < enough) return;
-    const batch = takeBatch(line, senders);
+    const batch = takeBatch(line, senders, mostAtOnce());
     if (batch.length === 0) return;
     for (const { bytes } of batch) lineBytes -= bytes;
     for (const { send } of batch) senders.add(send.sender_id);
     lastCount = batch.length;
     inFlight++;
+    sendsInFlight += batch.length;
     void store({ pipeline, onStored }, batch).finally(() => {
       inFlight--;
+      sendsInFlight -= batch.length;
       for (const { send } of batch) senders.delete(send.sender_id);
       fill();
     });
+    fill();
   }
 
   return {
@@ -102,12 +111,12 @@ export function createSender(pipeline: Pipeline, onStored: (events: readonly Log
  * a whole and tried again one by one, these must not be stored before them. It ends also before a second send
  * of one sender, discussion and client_id, which in the next batch finds the first one stored.
  */
-function takeBatch(line: Waiting[], senders: ReadonlySet<string>): Waiting[] {
+function takeBatch(line: Waiting[], senders: ReadonlySet<string>, most: number): Waiting[] {
   const keys = new Set<string>();
   let bytes = 0;
   let count = 0;
   for (const { send, bytes: sendBytes } of line) {
-    if (count === limits.batchMessages || bytes + sendBytes > limits.batchBytes) break;
+    if (count === most || count === limits.batchMessages || bytes + sendBytes > limits.batchBytes) break;
     if (senders.has(send.sender_id)) break;
     if (send.client_id !== null) {
       const key = `${send.sender_id} ${send.discussion_id} ${send.client_id}`;

@@ -1,6 +1,7 @@
 -- The JSON of the wire, made in one place. Each shape is a composite type, so that row_to_json() prints it
 -- without spaces. Those without sub-selects (users, messages) are one expression, which Postgres inlines.
 
+DROP VIEW IF EXISTS log_events;
 DROP TYPE IF EXISTS user_shape, member_shape, event_discussion_shape CASCADE;
 
 -- RFC 3339 in UTC with milliseconds.
@@ -30,6 +31,11 @@ CREATE FUNCTION message_json(m messages) RETURNS text LANGUAGE sql STABLE PARALL
     ',"attachments":[],"reactions":[],"created_at":"', wire_time(m.created_at),
     '","edited_at":', coalesce('"' || wire_time(m.edited_at) || '"', 'null'),
     ',"deleted_at":', coalesce('"' || wire_time(m.deleted_at) || '"', 'null'), '}')
+$$;
+
+-- The data of the event message.new.
+CREATE OR REPLACE FUNCTION new_message_data(m messages) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT '{"message":' || message_json(m) || '}'
 $$;
 
 -- How far a member has read: what was marked, or one's own last message if that is later.
@@ -74,5 +80,6 @@ $$;
 
 -- The point of the log that the calling statement sees: its snapshot decides, as the function is STABLE.
 CREATE OR REPLACE FUNCTION log_cursor() RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
-  SELECT epoch || '.' || coalesce((SELECT max(position) FROM events), 0) FROM log_epoch
+  SELECT epoch || '.' || greatest((SELECT max(position) FROM messages), (SELECT max(position) FROM events), 0)
+  FROM log_epoch
 $$;

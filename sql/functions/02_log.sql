@@ -1,4 +1,47 @@
--- The log's append. Positions are given out here and, for messages, in their trigger; both under lock_log().
+-- The log: messages by their position, each the event message.new, and all other events. Messages that are
+-- edited or deleted are so in the log at once, as they stand nowhere else.
+CREATE VIEW log_events AS
+  SELECT e.position, e.discussion_id, e.user_id, e.type, e.data, e.at FROM events AS e
+  UNION ALL
+  SELECT m.position, m.discussion_id, NULL::uuid, 'message.new'::text, new_message_data(m), m.created_at
+  FROM messages AS m WHERE m.position IS NOT NULL;
+
+-- Where a discussion's messages after a position begin: seq and position rise together. It looks back from
+-- the last one in steps that double, then halves: a look-up or two if little was missed.
+CREATE OR REPLACE FUNCTION first_seq_after(of_discussion uuid, after bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  above bigint := last_seq(of_discussion) + 1; -- comes after the position, or there is none
+  below bigint := above - 1; -- is looked at; then: comes before it
+  step bigint := 1;
+  middle bigint;
+BEGIN
+  WHILE below > 0 AND is_after(of_discussion, below, after) LOOP
+    above := below;
+    below := below - step;
+    step := step * 2;
+  END LOOP;
+  below := greatest(below, 0);
+  WHILE above - below > 1 LOOP
+    middle := (above + below) / 2;
+    IF is_after(of_discussion, middle, after) THEN
+      above := middle;
+    ELSE
+      below := middle;
+    END IF;
+  END LOOP;
+  RETURN above;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION is_after(of_discussion uuid, of_seq bigint, after bigint) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+  SELECT coalesce((SELECT m.position > after FROM messages AS m
+    WHERE m.discussion_id = of_discussion AND m.seq <= of_seq ORDER BY m.seq DESC LIMIT 1), false)
+$$;
+
+-- The log's append. Positions are given out here and, for messages, by send_messages() or their trigger; all
+-- under lock_log().
 
 CREATE OR REPLACE FUNCTION log_lock_key() RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT 5521862 $$;
 
@@ -14,7 +57,7 @@ CREATE OR REPLACE FUNCTION lock_log() RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
   locked text := pg_advisory_xact_lock(log_lock_key())::text;
 BEGIN
-  RETURN coalesce((SELECT max(position) FROM events), 0);
+  RETURN greatest((SELECT max(position) FROM messages), (SELECT max(position) FROM events), 0);
 END
 $$;
 

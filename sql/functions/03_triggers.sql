@@ -6,26 +6,29 @@
 
 CREATE OR REPLACE FUNCTION messages_inserted() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-  newest bigint := lock_log();
-  happened_at timestamptz := clock_timestamp();
-  at_text text := wire_time(happened_at);
   lines text[];
+  first bigint;
+  newest bigint;
   done text;
 BEGIN
-  -- In the order of insertion, which is that of the senders' frames; created_at would follow the clock, and
-  -- clocks are set back.
-  WITH appended AS (
-    INSERT INTO events (position, discussion_id, user_id, type, data, at)
-    SELECT newest + row_number() OVER (), n.discussion_id, NULL, 'message.new',
-      '{"message":' || message_json(ROW(n.*)::messages) || '}', happened_at
-    FROM new_rows AS n
-    RETURNING *
-  )
-  SELECT array_agg(event_line(a.position, a.discussion_id, a.user_id, a.type, at_text, a.data))
-  INTO lines FROM appended AS a;
-  IF lines IS NOT NULL THEN
-    done := announce_events(newest, lines);
+  -- In the order of insertion, which is that of the senders' frames and of their positions.
+  SELECT array_agg(message_line(ROW(n.*)::messages)), min(n.position) INTO lines, first FROM new_rows AS n;
+  IF lines IS NULL THEN
+    RETURN NULL;
   END IF;
+  IF first IS NULL THEN
+    -- Inserted by hand. Positions come last, as the log's lock comes after the discussions'.
+    newest := lock_log();
+    WITH placed AS (
+      UPDATE messages AS m SET position = newest + n.place
+      FROM (SELECT discussion_id, seq, row_number() OVER () AS place FROM new_rows) AS n
+      WHERE m.discussion_id = n.discussion_id AND m.seq = n.seq
+      RETURNING m.*
+    )
+    SELECT array_agg(message_line(ROW(p.*)::messages) ORDER BY p.position) INTO lines FROM placed AS p;
+    first := newest + 1;
+  END IF;
+  done := announce_events(first - 1, lines);
   -- For send_messages(), which would otherwise have to read them again; not for imports by the million.
   IF cardinality(lines) <= 1000 THEN
     done := set_config('parley.appended', array_to_string(lines, E'\n'), true);
@@ -33,8 +36,24 @@ BEGIN
   RETURN NULL;
 END
 $$;
+CREATE OR REPLACE FUNCTION message_line(m messages) RETURNS text LANGUAGE sql STABLE AS $$
+  SELECT event_line(m.position, m.discussion_id, NULL, 'message.new', wire_time(m.created_at),
+    new_message_data(m))
+$$;
 CREATE OR REPLACE TRIGGER messages_inserted AFTER INSERT ON messages
   REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION messages_inserted();
+
+-- The log keeps its positions: where a message was, an event of no content remains.
+CREATE OR REPLACE FUNCTION messages_deleted() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO events (position, discussion_id, type, data, at)
+  SELECT o.position, o.discussion_id, 'event.erased', '{}', o.created_at
+  FROM old_rows AS o, log_epoch AS l WHERE o.position > l.pruned_to;
+  RETURN NULL;
+END
+$$;
+CREATE OR REPLACE TRIGGER messages_deleted AFTER DELETE ON messages
+  REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION messages_deleted();
 
 -- For messages inserted by hand: the next seq, read under the discussion's lock as send_messages() does.
 CREATE OR REPLACE FUNCTION messages_take_seq() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -53,10 +53,11 @@ $$;
 -- for each 0 a message's JSON if the same client_id had stored it before, else the code of the refusal.
 --
 -- The discussions' locks come first: seq = last + 1 has neither holes nor collisions, and a membership that
--- is looked at here cannot end before the message's event. The log's lock is taken only by the insert's
--- trigger, so that batches of other discussions get so far while this one is being flushed to disk. The plans
--- are made once per connection: with plans made for each batch, most of the time went into planning. One
--- message alone has a statement of its own, which is set up for less than half.
+-- is looked at here cannot end before the message's event. The log's lock is taken only when all has been
+-- looked at, so that batches of other discussions get so far while this one is being flushed to disk: a
+-- sub-select that needs no row's values is carried out once, when the first row to be inserted needs it. The
+-- plans are made once per connection: with plans made for each batch, most of the time went into planning.
+-- One message alone has a statement of its own, which is set up for less than half.
 CREATE FUNCTION send_messages(
   session_ids uuid[], sender_ids uuid[], discussion_ids uuid[], contents text[], client_ids text[],
   reply_to_seqs bigint[]
@@ -68,9 +69,9 @@ DECLARE
   answer text;
 BEGIN
   IF cardinality(discussion_ids) = 1 THEN
-    INSERT INTO messages (discussion_id, seq, sender_id, content, client_id, reply_to_seq, mentions)
-    SELECT discussion_ids[1], a.next_seq, sender_ids[1], contents[1], client_ids[1], reply_to_seqs[1],
-      mentioned_ids(discussion_ids[1], contents[1])
+    INSERT INTO messages (position, discussion_id, seq, sender_id, content, client_id, reply_to_seq, mentions)
+    SELECT lock_log() + 1, discussion_ids[1], a.next_seq, sender_ids[1], contents[1], client_ids[1],
+      reply_to_seqs[1], mentioned_ids(discussion_ids[1], contents[1])
     FROM admission(session_ids[1], sender_ids[1], discussion_ids[1], client_ids[1], reply_to_seqs[1]) AS a;
     accepted := CASE WHEN FOUND THEN '1' ELSE '0' END;
   ELSE
@@ -80,8 +81,10 @@ BEGIN
         WITH ORDINALITY AS s (session_id, sender_id, discussion_id, content, client_id, reply_to_seq, ordinal)
       LEFT JOIN LATERAL admission(session_id, sender_id, discussion_id, client_id, reply_to_seq) AS a ON true
     ), inserted AS (
-      INSERT INTO messages (discussion_id, seq, sender_id, content, client_id, reply_to_seq, mentions)
-      SELECT discussion_id, next_seq - 1 + row_number() OVER (PARTITION BY discussion_id ORDER BY ordinal),
+      INSERT INTO messages
+        (position, discussion_id, seq, sender_id, content, client_id, reply_to_seq, mentions)
+      SELECT (SELECT lock_log()) + row_number() OVER (ORDER BY ordinal), discussion_id,
+        next_seq - 1 + row_number() OVER (PARTITION BY discussion_id ORDER BY ordinal),
         sender_id, content, client_id, reply_to_seq, mentioned_ids(discussion_id, content)
       FROM judged WHERE next_seq IS NOT NULL ORDER BY ordinal
     )

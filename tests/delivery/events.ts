@@ -152,7 +152,7 @@ export const events: Behaviour[] = [
       await heard(stream, "message.new", 60);
       const { rows } = await withSql(t.databaseUrl, (db) =>
         db.query(`select data::json #>> '{message,content}' as content, position::int as position
-          from events where type = 'message.new' order by position`),
+          from log_events where type = 'message.new' order by position`),
       );
       assert.deepEqual(
         contentsOf(stream),
@@ -326,7 +326,7 @@ export const events: Behaviour[] = [
       assert.deepEqual(contentsOf(stream), ["before", "after"]);
       assert.equal(eventsOf(stream)[1].message.seq, 2);
       const { rows } = await withSql(t.databaseUrl, (db) =>
-        db.query("select max(position) - min(position) + 1 = count(*) as whole from events"),
+        db.query("select max(position) - min(position) + 1 = count(*) as whole from log_events"),
       );
       assert.equal(rows[0].whole, true);
       stream.cut();

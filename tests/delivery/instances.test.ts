@@ -223,7 +223,7 @@ for (const kind of kinds) {
 async function expectedCursors(databaseUrl: string, user: Json, discussionId: string | undefined) {
   const { rows } = await withSql(databaseUrl, (db) =>
     db.query(`select l.epoch || '.' || e.position as cursor, e.discussion_id, e.user_id, e.type
-      from events as e, log_epoch as l where e.discussion_id is not null order by e.position`),
+      from log_events as e, log_epoch as l where e.discussion_id is not null order by e.position`),
   );
   const joined = new Set<string>();
   const expected: string[] = [];

@@ -250,7 +250,9 @@ test(`clients that are cut off ${cutsWanted} times miss nothing, repeat nothing 
     for (const reader of readers) assertComplete(reader, ids, book);
     const orders = readers.filter(({ discussionId }) => !discussionId).map(({ seen }) => seen);
     const { rows } = await withSql(t.databaseUrl, (db) =>
-      db.query("select position::int as position from events where type = 'message.new' order by position"),
+      db.query(
+        "select position::int as position from log_events where type = 'message.new' order by position",
+      ),
     );
     const positions = rows.map(({ position }) => position);
     assert.equal(orders.length, 6);

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { assertProblem, register } from "../support/client.ts";
+import { newestPosition, pruneLog } from "../support/postgres.ts";
 import { openTestStream } from "../support/streams.ts";
 import {
   type Behaviour,
@@ -11,7 +12,6 @@ import {
   heardMessage,
   ofType,
   openReady,
-  withSql,
 } from "./help.ts";
 import { openRaw, streamPath } from "./raw.ts";
 
@@ -155,9 +155,7 @@ export const start: Behaviour[] = [
       const discussion = await createDirect(ann, ann);
       for (let i = 0; i < 5; i++) await ann.send(discussion.id, `old ${i}`);
       const expired = discussion.cursor;
-      await withSql(t.databaseUrl, (db) =>
-        db.query("delete from events where position < (select max(position) from events)"),
-      );
+      await pruneLog(t.databaseUrl, (await newestPosition(t.databaseUrl)) - 1);
       const { cursor: now } = await ann.ok("GET", "/discussions");
       const [epoch, position] = now.split(".");
       const wrong = {
@@ -194,9 +192,7 @@ export const start: Behaviour[] = [
       await ann.send(discussion.id, "pruned");
       const { cursor } = await ann.ok("GET", "/discussions");
       await ann.send(discussion.id, "kept");
-      await withSql(t.databaseUrl, (db) =>
-        db.query("delete from events where position <= $1::bigint", [cursor.split(".")[1]]),
-      );
+      await pruneLog(t.databaseUrl, Number(cursor.split(".")[1]));
       const stream = await openReady(kind, ann, { since: cursor });
       assert.deepEqual(
         stream.received.map(({ type }) => type),

@@ -177,7 +177,7 @@ test("a listener whose backend is stopped is replaced within ten seconds", () =>
 
 const notify = (url: string, payload: string) => query(url, "SELECT pg_notify('events', $1)", [payload]);
 const logEnd = async (url: string): Promise<number> =>
-  Number((await query(url, "SELECT max(position) AS newest FROM events"))[0].newest);
+  Number((await query(url, "SELECT max(position) AS newest FROM log_events"))[0].newest);
 
 test("notifications that are no announcements change nothing", () =>
   withServer(async (t) => {

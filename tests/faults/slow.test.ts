@@ -7,7 +7,7 @@ import pg from "pg";
 import { test } from "uvu";
 import { WebSocket } from "ws";
 import { register } from "../support/client.ts";
-import { query } from "../support/postgres.ts";
+import { newestPosition, pruneLog, query } from "../support/postgres.ts";
 import { eventually, withServer } from "../support/server.ts";
 import { openTestStream } from "../support/streams.ts";
 
@@ -70,8 +70,7 @@ test("a log that is pruned under a replay ends the stream instead of leaving eve
       await followed(t.url);
       const replay = await openSlowly(`${t.url}/api/v1/discussions/${id}/events?since=${cursor}`, ann.token);
       // The buffers between are full and the replay waits, far from the part of the log that is in memory.
-      const [newest] = (await client.query("SELECT max(position)::int AS position FROM events")).rows;
-      await client.query("DELETE FROM events WHERE position < $1", [newest.position - 4000]);
+      await pruneLog(t.databaseUrl, (await newestPosition(t.databaseUrl)) - 4000);
       const text = await replay.readToEnd();
       const seqs = [...text.matchAll(/"seq":(\d+)/g)].map((match) => Number(match[1]));
       assert.ok(seqs.length > 0 && seqs.length < 6000, `${seqs.length} messages came`);

@@ -85,6 +85,21 @@ export async function query(url: string, text: string, values: unknown[] = []): 
   }
 }
 
+/** Takes the log's old end away, up to a position, as if it were past the retention. */
+export async function pruneLog(url: string, upTo: number): Promise<void> {
+  await query(
+    url,
+    `WITH moved AS (UPDATE log_epoch SET pruned_to = $1 WHERE pruned_to < $1)
+     DELETE FROM events WHERE position <= $1`,
+    [upTo],
+  );
+}
+
+/** The position of the log's newest event. */
+export async function newestPosition(url: string): Promise<number> {
+  return Number((await query(url, "SELECT max(position) AS newest FROM log_events"))[0].newest);
+}
+
 /** Where the listener lives in Postgres: the ids of the backends that listen in this database. */
 export async function listenerPids(url: string): Promise<number[]> {
   const rows = await query(

@@ -14,11 +14,12 @@ async function main(): Promise<void> {
   const ground = await prepareGround(config, log);
   const alone = config.webConcurrency === 1;
   const parley = await (alone ? startParley : startWorkers)(config, ground, log);
-  console.log(`Parley listens on ${parley.url}`);
   endOnSignals(log, alone ? limits.shutdownMs : workersEndMs, async () => {
     await parley.close();
     await ground.stop();
   });
+  // Last: whoever reads it may send a signal.
+  console.log(`Parley listens on ${parley.url}`);
 }
 
 main().catch(complain);

@@ -534,6 +534,9 @@ AS $function$
 DECLARE
   locked text := pg_advisory_xact_lock(log_lock_key())::text;
 BEGIN
+  IF current_setting('transaction_isolation') <> 'read committed' THEN
+    RAISE invalid_transaction_state USING MESSAGE = 'what is told of by the log needs READ COMMITTED';
+  END IF;
   RETURN greatest((SELECT max(position) FROM messages), (SELECT max(position) FROM events), 0);
 END
 $function$;

@@ -71,7 +71,7 @@ const expected: Record<string, { variants: string[]; figures: string[] }> = {
     figures: ["messages_per_second", "batch"],
   },
   snapshot: { variants: ["without", "beside"], figures: ["messages_per_second"] },
-  soak: { variants: ["parley"], figures: ["messages_per_second", "events_megabytes_last"] },
+  soak: { variants: ["parley"], figures: ["messages_per_second", "message_bytes_last"] },
   "slow-disk": { variants: ["parley", "socketio", "ws-notify"], figures: ["messages_per_second"] },
   ping: { variants: ["parley", "socketio", "ws-notify"], figures: ["p50_ms", "p99_ms"] },
   idle: {

@@ -54,6 +54,9 @@ async function say({ url, userId, discussionIds }: Log, count: number, age = "0 
   }
 }
 
+const sayInEach = `INSERT INTO messages (discussion_id, sender_id, content)
+  SELECT discussion_id, user_id, 'x' FROM members`;
+
 const all = { limit: 1_000, maxBytes: 1_000_000 };
 
 test("a discussion's messages after a position are found, beside holes and messages out of the log", () =>
@@ -101,6 +104,20 @@ test("the log reads the same as a whole and by its discussions, in pages of any 
         );
       }
     }
+  }));
+
+test("a transaction that may not see the log's newest events cannot append to it", () =>
+  withLog(async (log) => {
+    await say(log, 3);
+    const before = await query(log.url, "SELECT count(*) FROM log_events");
+    for (const level of ["REPEATABLE READ", "SERIALIZABLE"]) {
+      for (const change of ["UPDATE discussions SET name = 'new'", sayInEach]) {
+        const all = `BEGIN ISOLATION LEVEL ${level}; SELECT FROM messages; ${change}; COMMIT`;
+        await assert.rejects(query(log.url, all), { code: "25000" });
+      }
+    }
+    assert.deepEqual(await query(log.url, "SELECT count(*) FROM log_events"), before);
+    assert.deepEqual(await query(log.url, "SELECT FROM discussions WHERE name = 'new'"), []);
   }));
 
 test("pruning goes on step by step to the first event to keep, side by side too, and keeps the newest", () =>

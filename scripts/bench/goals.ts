@@ -65,9 +65,6 @@ export const goals: Goal[] = [
   atMost("soak", "memory of Postgres: last third ≤ 1.1 × second third", 1.1, (of) =>
     quotient(of("parley", "postgres_megabytes_last"), of("parley", "postgres_megabytes")),
   ),
-  atMost("soak", "table and indexes of events: last third ≤ 1.25 × second third", 1.25, (of) =>
-    quotient(of("parley", "events_megabytes_last"), of("parley", "events_megabytes")),
-  ),
   atMost("soak", "bytes on disk per message: last third ≤ 1.1 × second third", 1.1, (of) =>
     quotient(of("parley", "message_bytes_last"), of("parley", "message_bytes")),
   ),

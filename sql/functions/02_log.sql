@@ -47,8 +47,8 @@ CREATE OR REPLACE FUNCTION log_lock_key() RETURNS bigint LANGUAGE sql IMMUTABLE 
 
 -- Takes the log's lock, which is held until commit: no other transaction can take a later position and commit
 -- first, and a roll-back leaves no hole. Gives the newest position, read by a statement of its own after the
--- lock is held: under READ COMMITTED it sees all that was committed before. (In a REPEATABLE READ transaction
--- with an old snapshot the insert fails on the primary key: loudly, and nothing is stored.)
+-- lock is held: under READ COMMITTED it sees all that was committed before. With an older snapshot, which the
+-- other levels keep, a position would be given twice, once in each table, so they are refused.
 --
 -- Lock order: discussions, then the log.
 --
@@ -57,6 +57,9 @@ CREATE OR REPLACE FUNCTION lock_log() RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
   locked text := pg_advisory_xact_lock(log_lock_key())::text;
 BEGIN
+  IF current_setting('transaction_isolation') <> 'read committed' THEN
+    RAISE invalid_transaction_state USING MESSAGE = 'what is told of by the log needs READ COMMITTED';
+  END IF;
   RETURN greatest((SELECT max(position) FROM messages), (SELECT max(position) FROM events), 0);
 END
 $$;

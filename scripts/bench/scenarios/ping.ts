@@ -4,7 +4,14 @@ import { parley } from "../systems/parley.ts";
 import { socketio } from "../systems/socketio.ts";
 import type { System } from "../systems/system.ts";
 import { wsNotify } from "../systems/ws-notify.ts";
-import { type Bench, cpuColumns, loadOutcome, type Outcome, type Scenario } from "./scenario.ts";
+import {
+  type Bench,
+  cpuColumns,
+  loadOutcome,
+  type Outcome,
+  type Scenario,
+  variantPerSystem,
+} from "./scenario.ts";
 
 export const ping: Scenario = {
   id: "ping",
@@ -18,13 +25,7 @@ export const ping: Scenario = {
     { title: "messages/s", metric: "messages_per_second", digits: 0 },
     ...cpuColumns,
   ],
-  variants: () =>
-    [parley, socketio, wsNotify].map((system) => ({
-      id: system.id,
-      title: system.title,
-      system: system.id,
-      measure: (bench) => measure(bench, system),
-    })),
+  variants: () => variantPerSystem([parley, socketio, wsNotify], measure),
 };
 
 function measure({ postgres, warmUpMs, windowMs }: Bench, system: System): Promise<Outcome> {

@@ -1,6 +1,7 @@
 import type { LoadResult, Verdict } from "../generator/orders.ts";
 import type { BenchPostgres } from "../postgres.ts";
 import type { Sizes } from "../sizes.ts";
+import type { System } from "../systems/system.ts";
 
 /** What every measurement is given. */
 export interface Bench {
@@ -46,6 +47,19 @@ export interface Scenario {
   runs?: number;
   columns: Column[];
   variants(sizes: Sizes): Variant[];
+}
+
+/** The same measurement of several systems, one after another. */
+export function variantPerSystem(
+  systems: System[],
+  measure: (bench: Bench, system: System) => Promise<Outcome>,
+): Variant[] {
+  return systems.map((system) => ({
+    id: system.id,
+    title: system.title,
+    system: system.id,
+    measure: (bench) => measure(bench, system),
+  }));
 }
 
 export const cpuColumns: Column[] = [

@@ -3,7 +3,7 @@ import { socketio } from "../systems/socketio.ts";
 import type { System } from "../systems/system.ts";
 import { wsNotify } from "../systems/ws-notify.ts";
 import { describeRooms, measureRooms, roomColumns } from "./rooms.ts";
-import type { Bench, Outcome, Scenario } from "./scenario.ts";
+import { type Bench, type Outcome, type Scenario, variantPerSystem } from "./scenario.ts";
 
 /** Each flush of the log waits for a millisecond. */
 const slow = { commit_delay: "1000", commit_siblings: "0" };
@@ -17,13 +17,7 @@ export const slowDisk: Scenario = {
       .map((setting) => setting.join(" = "))
       .join(", ")}${postgres.own ? "" : " (not here: this Postgres is not ours to set)"}.`,
   columns: roomColumns,
-  variants: () =>
-    [parley, socketio, wsNotify].map((system) => ({
-      id: system.id,
-      title: system.title,
-      system: system.id,
-      measure: (bench) => measure(bench, system),
-    })),
+  variants: () => variantPerSystem([parley, socketio, wsNotify], measure),
 };
 
 async function measure(bench: Bench, system: System): Promise<Outcome> {

@@ -6,9 +6,7 @@ import { readPrivateBytes, readResidentBytes } from "../usage.ts";
 import { describeRooms, measureRooms } from "./rooms.ts";
 import { type Bench, type Column, loadOutcome, type Outcome, type Scenario } from "./scenario.ts";
 
-/**
- * The events that are kept are a third of those that a full soak makes, so that their table comes to rest.
- */
+/** So that the log is pruned for two thirds of the time. */
 const retentionPart = 1 / 3;
 const samples = 60;
 const megabyte = 1024 * 1024;
@@ -20,8 +18,6 @@ const columns: Column[] = [
   { title: "last", metric: "node_megabytes_last", digits: 0 },
   { title: "Postgres MB", metric: "postgres_megabytes", digits: 0 },
   { title: "last", metric: "postgres_megabytes_last", digits: 0 },
-  { title: "events on disk, MB", metric: "events_megabytes", digits: 0 },
-  { title: "last", metric: "events_megabytes_last", digits: 0 },
   { title: "bytes per message", metric: "message_bytes", digits: 0 },
   { title: "last", metric: "message_bytes_last", digits: 0 },
 ];
@@ -31,9 +27,9 @@ export const soak: Scenario = {
   title: "Soak",
   description: ({ sizes }) =>
     `${describeRooms(sizes)} Sent by socket for ${sizes.soakMs / 60_000} minutes at half of what a short ` +
-    "run reached, while events older than a third of that time are pruned. Means over the second and the " +
-    "last third: resident memory of Node, private memory of all of Postgres, and what tables take on disk " +
-    "with their indexes.",
+    "run reached, while the log is pruned of what is older than a third of that time. Means over the " +
+    "second and the last third: resident memory of Node, private memory of all of Postgres, and what a message " +
+    "takes on disk with its indexes.",
   onDemand: true,
   runs: 1,
   columns,
@@ -72,7 +68,7 @@ async function measureSoak(bench: Bench): Promise<Outcome> {
   });
 }
 
-type Sample = Record<"node_megabytes" | "postgres_megabytes" | "events_megabytes" | "message_bytes", number>;
+type Sample = Record<"node_megabytes" | "postgres_megabytes" | "message_bytes", number>;
 
 /** Looks at memory and tables, equally often in each third of the time. */
 async function sample(
@@ -84,17 +80,15 @@ async function sample(
   for (let count = 0; count < samples; count++) {
     await wait(sizes.soakMs / samples);
     const [root = 0] = postgres.processes;
-    const [disk] = await query<{ events: number; message: number }>(
+    const [disk] = await query<{ message: number }>(
       databaseUrl,
-      `SELECT pg_total_relation_size('events')::float8 AS events,
-         pg_total_relation_size('messages') / greatest(1, (SELECT sum(last.seq) FROM discussions AS d
+      `SELECT pg_total_relation_size('messages') / greatest(1, (SELECT sum(last.seq) FROM discussions AS d
            CROSS JOIN LATERAL (SELECT m.seq FROM messages AS m WHERE m.discussion_id = d.id
              ORDER BY m.seq DESC LIMIT 1) AS last))::float8 AS message`,
     );
     taken.push({
       node_megabytes: readResidentBytes(running.pids[0] ?? 0) / megabyte,
       postgres_megabytes: readPrivateBytes(root) / megabyte,
-      events_megabytes: (disk?.events ?? Number.NaN) / megabyte,
       message_bytes: disk?.message ?? Number.NaN,
     });
   }

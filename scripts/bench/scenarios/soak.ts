@@ -28,8 +28,8 @@ export const soak: Scenario = {
   description: ({ sizes }) =>
     `${describeRooms(sizes)} Sent by socket for ${sizes.soakMs / 60_000} minutes at half of what a short ` +
     "run reached, while the log is pruned of what is older than a third of that time. Means over the " +
-    "second and the last third: resident memory of Node, private memory of all of Postgres, and what a message " +
-    "takes on disk with its indexes.",
+    "second and the last third: resident memory of Node, private memory of all of Postgres, and what a " +
+    "message takes on disk with its indexes.",
   onDemand: true,
   runs: 1,
   columns,

@@ -186,6 +186,7 @@ function closeServer(server: Server, silent: ReadonlySet<Duplex>): Promise<void>
   const hangUp = setTimeout(() => {
     for (const socket of silent) socket.destroy();
   }, limits.firstRequestMs);
+  // Who is answered now must not ask again on this connection: it would be closed under the question.
   server.prependListener("request", (_, response) => {
     response.shouldKeepAlive = false;
   });

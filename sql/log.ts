@@ -2,7 +2,7 @@ import type { FragmentSqlToken } from "slonik";
 import { z } from "zod";
 import { type Database, sql } from "./database.ts";
 
-/** One row of the event log. */
+/** One event of the log: a message, or a row of `events`. */
 export interface LogEvent {
   position: number;
   /** Empty for events of no discussion. */
@@ -91,8 +91,8 @@ export async function readEvents(db: Database, after: number, bounds: PageBounds
 }
 
 /**
- * Events after a position, up to another, of these discussions or concerning this user by name, in order. One
- * index probe per discussion, however long the log is.
+ * Events after a position, up to another, of these discussions or concerning this user by name, in order. A
+ * few index probes per discussion, however long the log is.
  */
 export async function readEventsFor(
   db: Database,

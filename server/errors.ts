@@ -9,6 +9,7 @@ export const errors = {
   forbidden: [403, "Forbidden"],
   origin_not_allowed: [403, "Origin not allowed"],
   not_a_member: [403, "Not a member"],
+  blocked: [403, "Blocked"],
   not_found: [404, "Not found"],
   user_not_found: [404, "User not found"],
   session_not_found: [404, "Session not found"],
@@ -22,6 +23,8 @@ export const errors = {
   direct_discussion: [409, "Direct discussion"],
   last_owner: [409, "Last owner"],
   client_id_reused: [409, "Client id reused"],
+  message_deleted: [409, "Message deleted"],
+  too_many_reactions: [409, "Too many reactions"],
   payload_too_large: [413, "Payload too large"],
   unsupported_media_type: [415, "Unsupported media type"],
   upgrade_required: [426, "Upgrade required"],
@@ -70,6 +73,7 @@ export const constraintCodes: Readonly<Record<string, ErrorCode>> = {
   users_username_key: "username_taken",
   users_email_key: "email_taken",
   members_user_id_fkey: "user_not_found",
+  discussions_not_blocked: "blocked",
   members_discussion_id_fkey: "discussion_not_found",
 };
 

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { clientIdSchema, contentSchema, idSchema } from "./fields.ts";
+import { clientIdSchema, contentSchema, editedContentSchema, idSchema, reactionSchema } from "./fields.ts";
 
 /**
  * What goes over streams, besides what Postgres writes: the frames a client may send, and the control frames
@@ -21,25 +21,38 @@ export const leavingTypes: ReadonlySet<string> = new Set(["member.removed", "dis
 export const privateTypes: ReadonlySet<string> = new Set(["read.updated", "discussion.deleted"]);
 
 const ref = z.string().optional();
-const discussionId = idSchema.optional();
+const discussion_id = idSchema.optional();
+const seq = z.number().int().positive().max(Number.MAX_SAFE_INTEGER);
 
 export const frameSchema = z.discriminatedUnion("type", [
   z.strictObject({
     type: z.literal("message.send"),
     ref,
-    discussion_id: discussionId,
+    discussion_id,
     content: contentSchema,
     client_id: clientIdSchema.nullable().optional(),
-    reply_to_seq: z.number().int().positive().max(Number.MAX_SAFE_INTEGER).nullable().optional(),
+    reply_to_seq: seq.nullable().optional(),
   }),
+  z.strictObject({
+    type: z.literal("message.edit"),
+    ref,
+    discussion_id,
+    seq,
+    content: editedContentSchema,
+  }),
+  z.strictObject({ type: z.literal("message.delete"), ref, discussion_id, seq }),
+  z.strictObject({ type: z.literal("reaction.add"), ref, discussion_id, seq, emoji: reactionSchema }),
+  z.strictObject({ type: z.literal("reaction.remove"), ref, discussion_id, seq, emoji: reactionSchema }),
+  z.strictObject({ type: z.literal("read"), ref, discussion_id, seq: seq.or(z.literal(0)) }),
   z.strictObject({ type: z.literal("ping"), ref }),
 ]);
 
 export type Frame = z.infer<typeof frameSchema>;
 
-/** The answer to a stored message; `message` is JSON text. */
-export function ackFrame(ref: string | undefined, message: string): string {
-  return `{"type":"ack",${refField(ref)}"message":${message}}`;
+/** The answer to what was carried out; `fields` is JSON text: the members of the answer, without braces. */
+export function ackFrame(ref: string | undefined, fields: string): string {
+  const more = fields === "" ? "" : `,${fields}`;
+  return ref === undefined ? `{"type":"ack"${more}}` : `{"type":"ack","ref":${JSON.stringify(ref)}${more}}`;
 }
 
 export function errorFrame(ref: string | undefined, code: string, detail: string): string {

@@ -30,6 +30,31 @@ function isBetween(value: string, min: number, max: number): boolean {
 export const contentSchema = text(1, limits.contentCharacters);
 export const clientIdSchema = text(1, 64);
 
+/** Content after an edit: empty where attachments speak, which only the database knows. */
+export const editedContentSchema = text(0, limits.contentCharacters);
+
+/**
+ * A reaction: one emoji as people see it, however many code points it is made of, or the short name of a
+ * custom one. Where variation selectors are left out they are put in: there is one way to write each.
+ */
+export const reactionSchema = z
+  .string()
+  .max(64)
+  .transform((value, context) => {
+    if (/^[a-z0-9_+-]{2,32}$/.test(value)) return value;
+    const qualified = value.replace(
+      /(?!\p{Emoji_Presentation})\p{Emoji}(?![\uFE0F\p{Emoji_Modifier}])/gu,
+      "$&\uFE0F",
+    );
+    const emoji = [value, qualified].find((form) => /^\p{RGI_Emoji}$/v.test(form));
+    if (emoji !== undefined) return emoji;
+    context.addIssue({
+      code: "custom",
+      message: "must be one emoji, or a name of 2 to 32 of a-z, 0-9, _ + -",
+    });
+    return z.NEVER;
+  });
+
 export const usernameSchema = z
   .string()
   .regex(/^[a-zA-Z0-9_.-]{3,32}$/, "must be 3 to 32 of a-z, 0-9, _ . -")
@@ -46,6 +71,8 @@ export const timestampSchema = z
   .string()
   .regex(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?\+00$/, "is not a timestamp")
   .refine((value) => !Number.isNaN(Date.parse(value)));
+/** A point in time as clients write it: RFC 3339 with any offset. */
+export const momentSchema = z.iso.datetime({ offset: true });
 export const seqSchema = z.coerce.number().int().positive().max(Number.MAX_SAFE_INTEGER);
 export const limitSchema = z.coerce.number().int().min(1).max(limits.pageMost).default(limits.pageDefault);
 

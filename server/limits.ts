@@ -19,6 +19,8 @@ export const limits = {
   pageDefault: 50,
   pageMost: 200,
   membersPerCall: 100,
+  /** Different reactions to one message. */
+  reactionKinds: 50,
 
   accessTokenSeconds: 15 * 60,
   /** Access tokens that were found good and are not computed again, about half a kilobyte each. */
@@ -45,6 +47,10 @@ export const limits = {
   /** Sends that wait for a batch; beyond it 503. */
   sendsWaiting: 10_000,
   sendsWaitingBytes: 64 * 1024 * 1024,
+
+  /** Read marks stored in one statement, and those that wait for it; beyond it 503. */
+  readMarksAtOnce: 500,
+  readMarksWaiting: 10_000,
 
   /** What may wait in user space for one slow stream before it is closed with 4000. */
   outboxBytes: 1024 * 1024,

@@ -9,6 +9,8 @@ import { findEndedSessions } from "../sql/sessions.ts";
 import { createApp } from "./api/app.ts";
 import { authRoutes, sessionRoutes } from "./api/auth.ts";
 import { createAuthentication } from "./api/authentication.ts";
+import { blockRoutes } from "./api/blocks.ts";
+import { changeRoutes } from "./api/changes.ts";
 import { discussionRoutes } from "./api/discussions.ts";
 import { memberRoutes, readRoutes } from "./api/members.ts";
 import { messageRoutes } from "./api/messages.ts";
@@ -20,6 +22,7 @@ import { userRoutes } from "./api/users.ts";
 import { startMaintenance } from "./commands/maintenance.ts";
 import { createSender } from "./commands/messages.ts";
 import { createPasswords } from "./commands/passwords.ts";
+import { createReadMarks } from "./commands/reads.ts";
 import { createTokens } from "./commands/tokens.ts";
 import type { Config } from "./config.ts";
 import { Feed } from "./delivery/feed.ts";
@@ -97,6 +100,7 @@ async function createParts(
     accounts: { pool, passwords: await createPasswords(shareOfCores(config)), tokens },
     authentication: createAuthentication(pool, tokens, config.allowedOrigins),
     sender: createSender(sending, (events) => feed.take(events)),
+    readMarks: createReadMarks(pool),
     feed,
     hub,
     joins: { pool, feed, hub, inTurn: createLine(limits.replaysAtOnce, Number.POSITIVE_INFINITY) },
@@ -117,6 +121,8 @@ async function listen(config: Config, parts: Parts): Promise<Server> {
     ...memberRoutes(parts),
     ...readRoutes(parts),
     ...messageRoutes(parts),
+    ...changeRoutes(parts),
+    ...blockRoutes(parts),
     ...operationRoutes(parts),
     ...(await pageRoutes()),
   ]);

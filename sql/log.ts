@@ -79,11 +79,19 @@ const foundRow = z.object({
 });
 type FoundEvent = z.infer<typeof foundRow> & LogEvent;
 
+/** Of an event that tells of a message, the text stands with the message. */
+const eventBytes = sql.fragment`
+  CASE WHEN e.seq IS NULL THEN octet_length(e.data) ELSE coalesce((
+    SELECT octet_length(m.content) FROM messages AS m
+    WHERE m.discussion_id = e.discussion_id AND m.seq = e.seq
+  ), 0) END
+`;
+
 /** Events after a position, in order. */
 export async function readEvents(db: Database, after: number, bounds: PageBounds): Promise<LogPage> {
   const next = sql.fragment`position > ${after}::bigint ORDER BY position LIMIT ${bounds.limit}`;
   const found = sql.fragment`
-    (SELECT position, octet_length(data) AS bytes FROM events WHERE ${next})
+    (SELECT position, ${eventBytes} AS bytes FROM events AS e WHERE ${next})
     UNION ALL
     (SELECT position, octet_length(content) AS bytes FROM messages WHERE ${next})
   `;
@@ -103,7 +111,7 @@ export async function readEventsFor(
   const found = sql.fragment`
     SELECT x.* FROM unnest(${sql.array(filter.discussion_ids, "uuid")}) AS given (id)
     CROSS JOIN LATERAL (
-      (SELECT e.position, octet_length(e.data) AS bytes FROM events AS e
+      (SELECT e.position, ${eventBytes} AS bytes FROM events AS e
         WHERE e.discussion_id = given.id AND ${range}
         ORDER BY e.position LIMIT ${bounds.limit})
       UNION ALL
@@ -113,7 +121,7 @@ export async function readEventsFor(
         ORDER BY m.seq LIMIT ${bounds.limit})
     ) AS x
     UNION ALL
-    (SELECT e.position, octet_length(e.data) FROM events AS e
+    (SELECT e.position, ${eventBytes} FROM events AS e
       WHERE e.user_id = ${filter.user_id}::uuid AND ${range}
         AND (e.discussion_id = ANY (${sql.array(filter.discussion_ids, "uuid")})) IS NOT TRUE
       ORDER BY e.position LIMIT ${bounds.limit})

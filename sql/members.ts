@@ -66,20 +66,45 @@ export async function deleteMember(db: Database, discussionId: string, userId: s
   `);
 }
 
-/**
- * Moves a member's read mark forward, never back and never beyond the last message. Null if not a member.
- */
-export async function markRead(db: Database, discussionId: string, userId: string, seq: number) {
-  const row = z.object({ last_read_seq: z.number(), unread_count: z.number() });
-  const member = sql.fragment`discussion_id = ${discussionId}::uuid AND user_id = ${userId}::uuid`;
-  await db.query(sql.unsafe`
-    UPDATE members SET last_read_seq = least(${seq}::bigint, last_seq(discussion_id))
-    WHERE ${member} AND least(${seq}::bigint, last_seq(discussion_id)) > effective_last_read_seq(members)
+/** How far somebody has read, and the session that says so. */
+export interface ReadMark {
+  session_id: string;
+  user_id: string;
+  discussion_id: string;
+  seq: number;
+}
+
+/** The mark and what is left unread as JSON text, or why it was refused. */
+export type ReadAnswer = { json: string } | { code: z.infer<typeof readRefusal> };
+
+const readRefusal = z.enum(["session_revoked", "discussion_not_found", "not_a_member"]);
+
+/** Moves read marks; an answer for each, in order: JSON text or the code of a refusal. See mark_read(). */
+export async function markRead(db: Database, marks: readonly ReadMark[]): Promise<ReadAnswer[]> {
+  const column = (read: (mark: ReadMark) => string | number, type: string) =>
+    sql.array(marks.map(read), type);
+  const answers = await db.anyFirst(sql.type(z.object({ answer: z.string() }))`
+    SELECT answer FROM mark_read(
+      ${column((mark) => mark.session_id, "uuid")}, ${column((mark) => mark.user_id, "uuid")},
+      ${column((mark) => mark.discussion_id, "uuid")}, ${column((mark) => mark.seq, "int8")})
   `);
-  return db.maybeOne(sql.type(row)`
-    SELECT effective_last_read_seq(m) AS last_read_seq, unread_count(m) AS unread_count FROM members AS m
-    WHERE ${member}
+  return answers.map((answer) =>
+    answer.startsWith("{") ? { json: answer } : { code: readRefusal.parse(answer) },
+  );
+}
+
+/** Sets until when a member does not want to be notified. False if not a member. */
+export async function updateMute(
+  db: Database,
+  discussionId: string,
+  userId: string,
+  until: string | null,
+): Promise<boolean> {
+  const result = await db.query(sql.unsafe`
+    UPDATE members SET muted_until = ${until}::timestamptz
+    WHERE discussion_id = ${discussionId}::uuid AND user_id = ${userId}::uuid
   `);
+  return result.rowCount > 0;
 }
 
 /** The members in the order of their joining. Key: [joined_at, user_id]. */

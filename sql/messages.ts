@@ -24,6 +24,7 @@ const refusalCode = z.enum([
   "session_revoked",
   "not_a_member",
   "discussion_not_found",
+  "blocked",
   "client_id_reused",
   "reply_not_found",
 ]);

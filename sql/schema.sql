@@ -1,5 +1,15 @@
 -- Made by `node scripts/dump-schema.ts` from migrations/ and sql/functions/. Not run by anything.
 
+CREATE TABLE blocks (
+  blocker_id uuid NOT NULL,
+  blocked_id uuid NOT NULL,
+  created_at timestamp with time zone DEFAULT now() NOT NULL,
+  CONSTRAINT blocks_blocked_id_fkey FOREIGN KEY (blocked_id) REFERENCES users(id) ON DELETE CASCADE,
+  CONSTRAINT blocks_blocker_id_fkey FOREIGN KEY (blocker_id) REFERENCES users(id) ON DELETE CASCADE,
+  CONSTRAINT blocks_other CHECK ((blocker_id <> blocked_id)),
+  CONSTRAINT blocks_pkey PRIMARY KEY (blocker_id, blocked_id)
+);
+
 CREATE TABLE discussions (
   id uuid DEFAULT uuid7() NOT NULL,
   kind text NOT NULL,
@@ -24,6 +34,7 @@ CREATE TABLE events (
   type text NOT NULL,
   data text NOT NULL,
   at timestamp with time zone NOT NULL,
+  seq bigint,
   CONSTRAINT events_pkey PRIMARY KEY ("position")
 ) WITH (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_insert_scale_factor=0.05);
 
@@ -48,10 +59,21 @@ CREATE TABLE members (
   joined_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
   last_read_seq bigint DEFAULT 0 NOT NULL,
   muted_until timestamp with time zone,
+  blocked boolean DEFAULT false NOT NULL,
   CONSTRAINT members_discussion_id_fkey FOREIGN KEY (discussion_id) REFERENCES discussions(id) ON DELETE CASCADE,
   CONSTRAINT members_pkey PRIMARY KEY (discussion_id, user_id),
   CONSTRAINT members_role_known CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'member'::text]))),
   CONSTRAINT members_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
+);
+
+CREATE TABLE message_edits (
+  discussion_id uuid NOT NULL,
+  seq bigint NOT NULL,
+  version integer NOT NULL,
+  content text NOT NULL,
+  mentions uuid[] NOT NULL,
+  created_at timestamp with time zone NOT NULL,
+  CONSTRAINT message_edits_pkey PRIMARY KEY (discussion_id, seq, version)
 );
 
 CREATE TABLE messages (
@@ -66,8 +88,18 @@ CREATE TABLE messages (
   edited_at timestamp with time zone,
   deleted_at timestamp with time zone,
   position bigint,
+  attachment_ids uuid[] DEFAULT '{}'::uuid[] NOT NULL,
   CONSTRAINT messages_pkey PRIMARY KEY (discussion_id, seq)
 ) WITH (autovacuum_vacuum_insert_scale_factor=0.05);
+
+CREATE TABLE reactions (
+  discussion_id uuid NOT NULL,
+  seq bigint NOT NULL,
+  emoji character varying(64) NOT NULL,
+  user_id uuid NOT NULL,
+  created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT reactions_pkey PRIMARY KEY (discussion_id, seq, emoji, user_id)
+);
 
 CREATE TABLE refresh_tokens (
   token_hash bytea NOT NULL,
@@ -108,12 +140,15 @@ CREATE TABLE users (
   password_hash text NOT NULL,
   status_text text DEFAULT ''::text NOT NULL,
   created_at timestamp with time zone DEFAULT now() NOT NULL,
+  erased_at timestamp with time zone,
   CONSTRAINT users_display_name_length CHECK (((char_length(display_name) >= 1) AND (char_length(display_name) <= 64))),
   CONSTRAINT users_email_length CHECK ((char_length(email) <= 254)),
   CONSTRAINT users_pkey PRIMARY KEY (id),
   CONSTRAINT users_status_text_length CHECK ((char_length(status_text) <= 140)),
   CONSTRAINT users_username_form CHECK ((username ~ '^[a-z0-9_.-]{3,32}$'::text))
 );
+
+CREATE INDEX blocks_blocked_id_idx ON public.blocks USING btree (blocked_id);
 
 CREATE INDEX discussions_public_idx ON public.discussions USING btree (id) WHERE (visibility = 'public'::text);
 
@@ -165,6 +200,13 @@ CREATE TYPE discussion_shape AS (
   cursor text
 );
 
+CREATE TYPE edit_shape AS (
+  version integer,
+  content text,
+  mentions uuid[],
+  created_at text
+);
+
 CREATE TYPE event_discussion_shape AS (
   id uuid,
   kind text,
@@ -181,7 +223,8 @@ CREATE TYPE event_draft AS (
   discussion_id uuid,
   user_id uuid,
   type text,
-  data text
+  data text,
+  seq bigint
 );
 
 CREATE TYPE me_shape AS (
@@ -219,6 +262,20 @@ CREATE TYPE user_shape AS (
   created_at text
 );
 
+CREATE OR REPLACE FUNCTION public.act_refusal(of_session uuid, actor uuid, of_discussion uuid, of_seq bigint)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+  SELECT CASE
+    WHEN NOT is_live(of_session, actor) THEN 'session_revoked'
+    WHEN standing(of_discussion, actor) IS NULL THEN 'discussion_not_found'
+    WHEN standing(of_discussion, actor) = 'visitor' THEN 'not_a_member'
+    WHEN NOT EXISTS (SELECT FROM messages AS m WHERE m.discussion_id = of_discussion AND m.seq = of_seq)
+      THEN 'message_not_found'
+  END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.admission(of_session uuid, of_sender uuid, of_discussion uuid, its_client_id text, its_reply bigint)
  RETURNS TABLE(next_seq bigint)
  LANGUAGE sql
@@ -228,8 +285,8 @@ AS $function$
     (SELECT m.seq FROM messages AS m WHERE m.discussion_id = of_discussion ORDER BY m.seq DESC LIMIT 1), 0)
   WHERE (SELECT se.user_id FROM sessions AS se
       WHERE se.id = of_session AND se.revoked_at IS NULL AND se.expires_at > now()) = of_sender
-    AND (SELECT me.role FROM members AS me
-      WHERE me.discussion_id = of_discussion AND me.user_id = of_sender) IS NOT NULL
+    AND (SELECT NOT me.blocked FROM members AS me
+      WHERE me.discussion_id = of_discussion AND me.user_id = of_sender)
     AND (its_client_id IS NULL OR (SELECT m.seq FROM messages AS m
       WHERE m.discussion_id = of_discussion AND m.sender_id = of_sender AND m.client_id = its_client_id
     ) IS NULL)
@@ -299,14 +356,56 @@ BEGIN
   happened_at := clock_timestamp();
   at_text := wire_time(happened_at);
   WITH appended AS (
-    INSERT INTO events (position, discussion_id, user_id, type, data, at)
-    SELECT newest + d.ordinality, d.discussion_id, d.user_id, d.type, d.data, happened_at
+    INSERT INTO events (position, discussion_id, user_id, type, data, seq, at)
+    SELECT newest + d.ordinality, d.discussion_id, d.user_id, d.type, d.data, d.seq, happened_at
     FROM unnest(drafts) WITH ORDINALITY AS d
     RETURNING *
   )
-  SELECT array_agg(event_line(a.position, a.discussion_id, a.user_id, a.type, at_text, a.data))
+  SELECT array_agg(event_line(a.position, a.discussion_id, a.user_id, a.type, at_text,
+    event_data(a.type, a.discussion_id, a.seq, a.data)))
   INTO lines FROM appended AS a;
   RETURN announce_events(newest, lines);
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.blocks_changed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  block blocks := CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+  its_identity text := discussion_identity('direct', NULL, ARRAY[block.blocker_id, block.blocked_id]);
+  its_id uuid;
+BEGIN
+  PERFORM lock_pair(its_identity);
+  SELECT d.id INTO its_id FROM discussions AS d WHERE d.identity = its_identity;
+  IF its_id IS NOT NULL THEN
+    PERFORM lock_discussions(ARRAY[its_id]);
+    UPDATE members AS m SET blocked = TG_OP = 'INSERT'
+    WHERE m.discussion_id = its_id AND m.user_id = block.blocked_id;
+  END IF;
+  RETURN NULL;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.delete_message(of_session uuid, deleter uuid, of_discussion uuid, of_seq bigint)
+ RETURNS text
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  locked text := lock_discussions(ARRAY[of_discussion])::text;
+  refused text := act_refusal(of_session, deleter, of_discussion, of_seq);
+BEGIN
+  IF refused IS NOT NULL THEN
+    RETURN refused;
+  END IF;
+  IF standing(of_discussion, deleter) = 'member' AND NOT EXISTS (SELECT FROM messages AS m
+    WHERE m.discussion_id = of_discussion AND m.seq = of_seq AND m.sender_id = deleter) THEN
+    RETURN 'forbidden';
+  END IF;
+  UPDATE messages AS m SET deleted_at = clock_timestamp()
+  WHERE m.discussion_id = of_discussion AND m.seq = of_seq AND m.deleted_at IS NULL;
+  RETURN '';
 END
 $function$;
 
@@ -373,12 +472,47 @@ BEGIN
   PERFORM append_events((
     SELECT array_agg(
       ROW(n.id, NULL, 'discussion.updated',
-        '{"discussion":' || event_discussion_json(ROW(n.*)::discussions)::text || '}')::event_draft
+        '{"discussion":' || event_discussion_json(ROW(n.*)::discussions)::text || '}', NULL)::event_draft
       ORDER BY n.id)
     FROM new_rows AS n JOIN old_rows AS o USING (id)
     WHERE (n.name, n.visibility) IS DISTINCT FROM (o.name, o.visibility)
   ));
   RETURN NULL;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.edit_json(e message_edits)
+ RETURNS json
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT row_to_json(ROW(e.version, e.content, e.mentions, wire_time(e.created_at))::edit_shape)
+$function$;
+
+CREATE OR REPLACE FUNCTION public.edit_message(of_session uuid, editor uuid, of_discussion uuid, of_seq bigint, new_content text)
+ RETURNS text
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  locked text := lock_discussions(ARRAY[of_discussion])::text;
+  refused text := act_refusal(of_session, editor, of_discussion, of_seq);
+  stored messages;
+BEGIN
+  IF refused IS NOT NULL THEN
+    RETURN refused;
+  END IF;
+  SELECT * INTO stored FROM messages AS m WHERE m.discussion_id = of_discussion AND m.seq = of_seq;
+  CASE
+    WHEN stored.sender_id <> editor THEN RETURN 'forbidden';
+    WHEN stored.deleted_at IS NOT NULL THEN RETURN 'message_deleted';
+    WHEN is_blocked(of_discussion, editor) THEN RETURN 'blocked';
+    WHEN new_content = '' AND stored.attachment_ids = '{}' THEN RETURN 'content_required';
+    ELSE NULL;
+  END CASE;
+  UPDATE messages AS m SET content = new_content, mentions = mentioned_ids(of_discussion, new_content)
+  WHERE m.discussion_id = of_discussion AND m.seq = of_seq AND m.content <> new_content;
+  RETURN (
+    SELECT message_json(m) FROM messages AS m WHERE m.discussion_id = of_discussion AND m.seq = of_seq);
 END
 $function$;
 
@@ -397,8 +531,22 @@ CREATE OR REPLACE FUNCTION public.erase_events(of_discussions uuid[])
  RETURNS void
  LANGUAGE sql
 AS $function$
-  UPDATE events AS e SET type = 'event.erased', data = '{}'
+  UPDATE events AS e SET type = 'event.erased', data = '{}', seq = NULL
   WHERE e.discussion_id = ANY (of_discussions) AND e.user_id IS NULL AND e.type <> 'event.erased'
+$function$;
+
+CREATE OR REPLACE FUNCTION public.event_data(of_type text, of_discussion uuid, of_seq bigint, data text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+AS $function$
+BEGIN
+  IF of_type <> 'message.updated' THEN
+    RETURN data;
+  END IF;
+  RETURN (SELECT '{"message":' || message_json(m, data) || '}' FROM messages AS m
+    WHERE m.discussion_id = of_discussion AND m.seq = of_seq);
+END
 $function$;
 
 CREATE OR REPLACE FUNCTION public.event_discussion_json(d discussions)
@@ -442,6 +590,15 @@ AS $function$
     ) AS named
     GROUP BY named.id
   ) AS mentioned
+$function$;
+
+CREATE OR REPLACE FUNCTION public.first_content(m messages)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+  SELECT coalesce((SELECT e.content FROM message_edits AS e
+    WHERE e.discussion_id = m.discussion_id AND e.seq = m.seq AND e.version = 1), m.content)
 $function$;
 
 CREATE OR REPLACE FUNCTION public.first_members_json(of_discussion uuid)
@@ -493,6 +650,15 @@ AS $function$
     WHERE m.discussion_id = of_discussion AND m.seq <= of_seq ORDER BY m.seq DESC LIMIT 1), false)
 $function$;
 
+CREATE OR REPLACE FUNCTION public.is_blocked(of_discussion uuid, of_user uuid)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT coalesce((SELECT m.blocked FROM members AS m
+    WHERE m.discussion_id = of_discussion AND m.user_id = of_user), false)
+$function$;
+
 CREATE OR REPLACE FUNCTION public.is_large(of_discussion uuid)
  RETURNS boolean
  LANGUAGE sql
@@ -501,6 +667,15 @@ AS $function$
   SELECT count(*) > 50 FROM (
     SELECT FROM members AS m WHERE m.discussion_id = of_discussion LIMIT 51
   ) AS some_members
+$function$;
+
+CREATE OR REPLACE FUNCTION public.is_live(of_session uuid, of_user uuid)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT EXISTS (SELECT FROM sessions AS s
+    WHERE s.id = of_session AND s.user_id = of_user AND s.revoked_at IS NULL AND s.expires_at > now())
 $function$;
 
 CREATE OR REPLACE FUNCTION public.last_seq(of_discussion uuid)
@@ -541,6 +716,13 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.lock_pair(its_identity text)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  SELECT pg_advisory_xact_lock((log_lock_key() + 1)::int, hashtext(its_identity))
+$function$;
+
 CREATE OR REPLACE FUNCTION public.log_cursor()
  RETURNS text
  LANGUAGE sql
@@ -555,6 +737,38 @@ CREATE OR REPLACE FUNCTION public.log_lock_key()
  LANGUAGE sql
  IMMUTABLE
 AS $function$ SELECT 5521862 $function$;
+
+CREATE OR REPLACE FUNCTION public.mark_read(session_ids uuid[], user_ids uuid[], discussion_ids uuid[], seqs bigint[])
+ RETURNS TABLE(answer text)
+ LANGUAGE plpgsql
+AS $function$
+#variable_conflict use_column
+BEGIN
+  PERFORM FROM members AS m
+  JOIN unnest(user_ids, discussion_ids) AS g (user_id, discussion_id) USING (user_id, discussion_id)
+  ORDER BY m.discussion_id, m.user_id FOR NO KEY UPDATE OF m;
+  UPDATE members AS m SET last_read_seq = g.seq
+  FROM (
+    SELECT g.user_id, g.discussion_id, least(max(g.seq), last_seq(g.discussion_id)) AS seq
+    FROM unnest(session_ids, user_ids, discussion_ids, seqs) AS g (session_id, user_id, discussion_id, seq)
+    WHERE is_live(g.session_id, g.user_id)
+    GROUP BY g.user_id, g.discussion_id
+  ) AS g
+  WHERE m.user_id = g.user_id AND m.discussion_id = g.discussion_id AND g.seq > effective_last_read_seq(m);
+  RETURN QUERY
+  SELECT CASE
+    WHEN NOT is_live(g.session_id, g.user_id) THEN 'session_revoked'
+    WHEN m.user_id IS NOT NULL THEN concat('{"last_read_seq":', effective_last_read_seq(m),
+      ',"unread_count":', unread_count(m), '}')
+    WHEN standing(g.discussion_id, g.user_id) = 'visitor' THEN 'not_a_member'
+    ELSE 'discussion_not_found'
+  END
+  FROM unnest(session_ids, user_ids, discussion_ids, seqs)
+    WITH ORDINALITY AS g (session_id, user_id, discussion_id, seq, place)
+  LEFT JOIN members AS m ON m.user_id = g.user_id AND m.discussion_id = g.discussion_id
+  ORDER BY g.place;
+END
+$function$;
 
 CREATE OR REPLACE FUNCTION public.me_json(u users)
  RETURNS json
@@ -589,7 +803,7 @@ BEGIN
   SELECT array_agg(
     ROW(o.discussion_id, o.user_id,
       CASE WHEN d.id IS NULL THEN 'discussion.deleted' ELSE 'member.removed' END,
-      CASE WHEN d.id IS NULL THEN '{}' ELSE '{"user_id":"' || o.user_id || '"}' END)::event_draft
+      CASE WHEN d.id IS NULL THEN '{}' ELSE '{"user_id":"' || o.user_id || '"}' END, NULL)::event_draft
     ORDER BY o.discussion_id, o.user_id)
   INTO drafts
   FROM old_rows AS o LEFT JOIN discussions AS d ON d.id = o.discussion_id;
@@ -622,7 +836,7 @@ BEGIN
         '{"discussion":' || event_discussion_json(d)::text || '}'
       FROM begun AS b JOIN discussions AS d ON d.id = b.discussion_id
     )
-    SELECT array_agg(ROW(discussion_id, user_id, type, data)::event_draft
+    SELECT array_agg(ROW(discussion_id, user_id, type, data, NULL)::event_draft
       ORDER BY discussion_id, step, joined_at, user_id)
     FROM drafts
   ));
@@ -649,7 +863,7 @@ BEGIN
         '{"user_id":"' || c.user_id || '","last_read_seq":' || effective_last_read_seq(m) || '}'
       FROM changed AS c JOIN members AS m USING (discussion_id, user_id) WHERE c.read_changed
     )
-    SELECT array_agg(ROW(discussion_id, user_id, type, data)::event_draft
+    SELECT array_agg(ROW(discussion_id, user_id, type, data, NULL)::event_draft
       ORDER BY discussion_id, type, user_id)
     FROM drafts
   ));
@@ -665,7 +879,7 @@ AS $function$
   SELECT CASE WHEN content LIKE '%@%' THEN find_mentioned(of_discussion, content) ELSE '{}' END
 $function$;
 
-CREATE OR REPLACE FUNCTION public.message_json(m messages)
+CREATE OR REPLACE FUNCTION public.message_json(m messages, reactions text)
  RETURNS text
  LANGUAGE sql
  STABLE PARALLEL SAFE
@@ -675,9 +889,17 @@ AS $function$
     '","content":', to_json(m.content), ',"client_id":', coalesce(to_json(m.client_id)::text, 'null'),
     ',"reply_to_seq":', coalesce(m.reply_to_seq::text, 'null'),
     ',"mentions":', CASE WHEN m.mentions = '{}' THEN '[]' ELSE to_json(m.mentions)::text END,
-    ',"attachments":[],"reactions":[],"created_at":"', wire_time(m.created_at),
+    ',"attachments":[],"reactions":', reactions, ',"created_at":"', wire_time(m.created_at),
     '","edited_at":', coalesce('"' || wire_time(m.edited_at) || '"', 'null'),
     ',"deleted_at":', coalesce('"' || wire_time(m.deleted_at) || '"', 'null'), '}')
+$function$;
+
+CREATE OR REPLACE FUNCTION public.message_json(m messages)
+ RETURNS text
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT message_json(m, reactions_json(m.discussion_id, m.seq))
 $function$;
 
 CREATE OR REPLACE FUNCTION public.message_line(m messages)
@@ -689,6 +911,22 @@ AS $function$
     new_message_data(m))
 $function$;
 
+CREATE OR REPLACE FUNCTION public.messages_changing()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  IF coalesce(OLD.deleted_at, NEW.deleted_at) IS NULL THEN
+    NEW.edited_at := clock_timestamp();
+  ELSE
+    NEW.deleted_at := coalesce(OLD.deleted_at, NEW.deleted_at);
+    NEW.content := '';
+    NEW.attachment_ids := '{}';
+  END IF;
+  RETURN NEW;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.messages_deleted()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -697,6 +935,12 @@ BEGIN
   INSERT INTO events (position, discussion_id, type, data, at)
   SELECT o.position, o.discussion_id, 'event.erased', '{}', o.created_at
   FROM old_rows AS o, log_epoch AS l WHERE o.position > l.pruned_to;
+  UPDATE events AS e SET type = 'event.erased', data = '{}', seq = NULL
+  FROM old_rows AS o WHERE (e.discussion_id, e.seq) = (o.discussion_id, o.seq);
+  DELETE FROM message_edits AS e USING old_rows AS o
+  WHERE (e.discussion_id, e.seq) = (o.discussion_id, o.seq);
+  DELETE FROM reactions AS r USING old_rows AS o
+  WHERE (r.discussion_id, r.seq) = (o.discussion_id, o.seq);
   RETURN NULL;
 END
 $function$;
@@ -751,12 +995,40 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.messages_updated()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  INSERT INTO message_edits (discussion_id, seq, version, content, mentions, created_at)
+  SELECT o.discussion_id, o.seq, 1 + coalesce((SELECT max(e.version) FROM message_edits AS e
+      WHERE e.discussion_id = o.discussion_id AND e.seq = o.seq), 0),
+    o.content, o.mentions, coalesce(o.edited_at, o.created_at)
+  FROM new_rows AS n JOIN old_rows AS o USING (discussion_id, seq)
+  WHERE n.deleted_at IS NULL AND n.content <> o.content;
+  DELETE FROM message_edits AS e USING new_rows AS n
+  WHERE e.discussion_id = n.discussion_id AND e.seq = n.seq AND n.deleted_at IS NOT NULL;
+  PERFORM append_events((
+    SELECT array_agg(
+      CASE WHEN n.deleted_at IS NULL
+        THEN ROW(n.discussion_id, NULL, 'message.updated', reactions_json(n.discussion_id, n.seq),
+          n.seq)::event_draft
+        ELSE ROW(n.discussion_id, NULL, 'message.deleted',
+          '{"seq":' || n.seq || ',"deleted_at":"' || wire_time(n.deleted_at) || '"}', NULL)::event_draft
+      END ORDER BY n.discussion_id, n.seq)
+    FROM new_rows AS n JOIN old_rows AS o USING (discussion_id, seq)
+    WHERE n.content <> o.content OR (n.deleted_at IS NOT NULL AND o.deleted_at IS NULL)
+  ));
+  RETURN NULL;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.new_message_data(m messages)
  RETURNS text
  LANGUAGE sql
  STABLE PARALLEL SAFE
 AS $function$
-  SELECT '{"message":' || message_json(m) || '}'
+  SELECT '{"message":' || message_json(m, '[]') || '}'
 $function$;
 
 CREATE OR REPLACE FUNCTION public.open_discussion(of_kind text, with_name text, with_visibility text, creator_id uuid, other_ids uuid[])
@@ -768,13 +1040,22 @@ DECLARE
   its_identity text := discussion_identity(of_kind, with_name, member_ids);
   its_id uuid;
 BEGIN
+  IF of_kind = 'direct' THEN
+    PERFORM lock_pair(its_identity);
+    IF EXISTS (SELECT FROM blocks AS b WHERE b.blocker_id = ANY (other_ids) AND b.blocked_id = creator_id)
+      AND NOT EXISTS (SELECT FROM discussions AS d WHERE d.identity = its_identity) THEN
+      RAISE check_violation USING MESSAGE = 'blocked by the other', CONSTRAINT = 'discussions_not_blocked';
+    END IF;
+  END IF;
   FOR attempt IN 1 .. 3 LOOP
     INSERT INTO discussions (kind, name, visibility, identity, created_by)
     VALUES (of_kind, with_name, with_visibility, its_identity, creator_id)
     ON CONFLICT (identity) DO NOTHING RETURNING discussions.id INTO its_id;
     IF its_id IS NOT NULL THEN
-      INSERT INTO members (discussion_id, user_id, role)
-      SELECT its_id, m, CASE WHEN m = creator_id AND of_kind = 'group' THEN 'owner' ELSE 'member' END
+      INSERT INTO members (discussion_id, user_id, role, blocked)
+      SELECT its_id, m, CASE WHEN m = creator_id AND of_kind = 'group' THEN 'owner' ELSE 'member' END,
+        of_kind = 'direct' AND EXISTS (
+          SELECT FROM blocks AS b WHERE b.blocker_id = ANY (member_ids) AND b.blocked_id = m)
       FROM unnest(member_ids) AS m ORDER BY m <> creator_id, m;
       RETURN QUERY SELECT its_id, true;
       RETURN;
@@ -789,6 +1070,57 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.reaction_drafts(event_type text, changed reactions[])
+ RETURNS event_draft[]
+ LANGUAGE sql
+ STABLE
+AS $function$
+  SELECT array_agg(
+    ROW(r.discussion_id, NULL, event_type, concat('{"seq":', r.seq, ',"user_id":"', r.user_id, '","emoji":',
+      to_json(r.emoji), '}'), NULL)::event_draft
+    ORDER BY r.discussion_id, r.seq, r.emoji, r.user_id)
+  FROM unnest(changed) AS r
+$function$;
+
+CREATE OR REPLACE FUNCTION public.reactions_deleted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  PERFORM append_events(reaction_drafts('reaction.removed', array(
+    SELECT ROW(o.*)::reactions FROM old_rows AS o JOIN messages AS m USING (discussion_id, seq))));
+  RETURN NULL;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.reactions_inserted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  PERFORM append_events(reaction_drafts('reaction.added', array(
+    SELECT ROW(n.*)::reactions FROM new_rows AS n)));
+  RETURN NULL;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.reactions_json(of_discussion uuid, of_seq bigint)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+AS $function$
+BEGIN
+  RETURN (
+    SELECT coalesce('[' || string_agg(kind.json, ',' ORDER BY kind.began, kind.emoji) || ']', '[]')
+    FROM (
+      SELECT r.emoji, min(r.created_at) AS began, concat('{"emoji":', to_json(r.emoji), ',"user_ids":',
+        json_agg(r.user_id ORDER BY r.created_at, r.user_id), '}') AS json
+      FROM reactions AS r WHERE r.discussion_id = of_discussion AND r.seq = of_seq GROUP BY r.emoji
+    ) AS kind
+  );
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.refusal(of_session uuid, of_sender uuid, of_discussion uuid, its_content text, its_client_id text, its_reply bigint)
  RETURNS text
  LANGUAGE plpgsql
@@ -797,10 +1129,7 @@ AS $function$
 DECLARE
   stored messages;
 BEGIN
-  IF NOT EXISTS (
-    SELECT FROM sessions AS se WHERE se.id = of_session AND se.user_id = of_sender
-      AND se.revoked_at IS NULL AND se.expires_at > now()
-  ) THEN
+  IF NOT is_live(of_session, of_sender) THEN
     RETURN 'session_revoked';
   END IF;
   CASE standing(of_discussion, of_sender)
@@ -811,8 +1140,11 @@ BEGIN
   SELECT * INTO stored FROM messages AS m
   WHERE m.discussion_id = of_discussion AND m.sender_id = of_sender AND m.client_id = its_client_id;
   RETURN CASE
+    WHEN NOT FOUND AND is_blocked(of_discussion, of_sender) THEN 'blocked'
     WHEN NOT FOUND THEN 'reply_not_found'
-    WHEN (stored.content, stored.reply_to_seq) IS NOT DISTINCT FROM (its_content, its_reply)
+    -- What it said is not known any more.
+    WHEN stored.deleted_at IS NOT NULL THEN message_json(stored)
+    WHEN (first_content(stored), stored.reply_to_seq) IS NOT DISTINCT FROM (its_content, its_reply)
       THEN message_json(stored)
     ELSE 'client_id_reused'
   END;
@@ -887,7 +1219,8 @@ CREATE OR REPLACE FUNCTION public.sessions_updated()
 AS $function$
 BEGIN
   PERFORM append_events((
-    SELECT array_agg(ROW(NULL, n.user_id, 'session.revoked', '{"session_id":"' || n.id || '"}')::event_draft
+    SELECT array_agg(
+      ROW(NULL, n.user_id, 'session.revoked', '{"session_id":"' || n.id || '"}', NULL)::event_draft
       ORDER BY n.id)
     FROM new_rows AS n JOIN old_rows AS o USING (id)
     WHERE n.revoked_at IS NOT NULL AND o.revoked_at IS NULL
@@ -911,6 +1244,40 @@ BEGIN
   WHERE id = of_discussion;
 EXCEPTION WHEN unique_violation THEN
   UPDATE discussions SET identity = NULL WHERE id = of_discussion;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.set_reaction(of_session uuid, actor uuid, of_discussion uuid, of_seq bigint, of_emoji text, present boolean, most_kinds integer)
+ RETURNS text
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  locked text := lock_discussions(ARRAY[of_discussion])::text;
+  refused text := act_refusal(of_session, actor, of_discussion, of_seq);
+BEGIN
+  IF refused IS NOT NULL THEN
+    RETURN refused;
+  END IF;
+  IF is_blocked(of_discussion, actor) THEN
+    RETURN 'blocked';
+  END IF;
+  IF (SELECT m.deleted_at FROM messages AS m
+    WHERE m.discussion_id = of_discussion AND m.seq = of_seq) IS NOT NULL THEN
+    RETURN 'message_deleted';
+  END IF;
+  IF NOT present THEN
+    DELETE FROM reactions AS r WHERE r.discussion_id = of_discussion AND r.seq = of_seq
+      AND r.emoji = of_emoji AND r.user_id = actor;
+    RETURN '';
+  END IF;
+  IF (SELECT count(DISTINCT r.emoji) FROM reactions AS r WHERE r.discussion_id = of_discussion
+    AND r.seq = of_seq AND r.emoji <> of_emoji) >= most_kinds THEN
+    RETURN 'too_many_reactions';
+  END IF;
+  INSERT INTO reactions (discussion_id, seq, emoji, user_id)
+  VALUES (of_discussion, of_seq, of_emoji, actor)
+  ON CONFLICT DO NOTHING;
+  RETURN '';
 END
 $function$;
 
@@ -970,6 +1337,8 @@ AS $function$
   SELECT to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
 $function$;
 
+CREATE TRIGGER blocks_changed AFTER INSERT OR DELETE ON public.blocks FOR EACH ROW EXECUTE FUNCTION blocks_changed();
+
 CREATE TRIGGER discussions_deleted AFTER DELETE ON public.discussions REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION discussions_deleted();
 
 CREATE TRIGGER discussions_updated AFTER UPDATE ON public.discussions REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION discussions_updated();
@@ -980,10 +1349,18 @@ CREATE TRIGGER members_inserted AFTER INSERT ON public.members REFERENCING NEW T
 
 CREATE TRIGGER members_updated AFTER UPDATE ON public.members REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION members_updated();
 
+CREATE TRIGGER messages_changing BEFORE UPDATE ON public.messages FOR EACH ROW WHEN ((((new.content)::text <> (old.content)::text) OR (new.deleted_at IS DISTINCT FROM old.deleted_at))) EXECUTE FUNCTION messages_changing();
+
 CREATE TRIGGER messages_deleted AFTER DELETE ON public.messages REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION messages_deleted();
 
 CREATE TRIGGER messages_inserted AFTER INSERT ON public.messages REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION messages_inserted();
 
 CREATE TRIGGER messages_take_seq BEFORE INSERT ON public.messages FOR EACH ROW WHEN ((new.seq IS NULL)) EXECUTE FUNCTION messages_take_seq();
+
+CREATE TRIGGER messages_updated AFTER UPDATE ON public.messages REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION messages_updated();
+
+CREATE TRIGGER reactions_deleted AFTER DELETE ON public.reactions REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION reactions_deleted();
+
+CREATE TRIGGER reactions_inserted AFTER INSERT ON public.reactions REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION reactions_inserted();
 
 CREATE TRIGGER sessions_updated AFTER UPDATE ON public.sessions REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION sessions_updated();

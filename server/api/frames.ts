@@ -1,13 +1,19 @@
 import type { Logger } from "pino";
+import type { Act } from "../../sql/changes.ts";
+import type { Pool } from "../../sql/database.ts";
+import { edit, react, remove } from "../commands/changes.ts";
 import type { Sender } from "../commands/messages.ts";
+import type { ReadMarks } from "../commands/reads.ts";
 import type { Stream } from "../delivery/stream.ts";
-import { Failure } from "../errors.ts";
+import { fail } from "../errors.ts";
 import { ackFrame, errorFrame, type Frame, frameSchema, pongFrame } from "../events.ts";
 import { limits } from "../limits.ts";
 import { parse, toFailure } from "./problems.ts";
 
 export interface FrameParts {
+  pool: Pool;
   sender: Sender;
+  readMarks: ReadMarks;
   log: Logger;
 }
 
@@ -41,7 +47,7 @@ export function createFrameHandler(parts: FrameParts, stream: Stream): (data: un
       holdUp(started);
       return started.then(({ answer }) => answer);
     }
-    const done = answered.then(() => pongFrame(frame.ref));
+    const done = answered.then(() => act(parts, stream, frame));
     holdUp(done);
     return done;
   };
@@ -50,7 +56,7 @@ export function createFrameHandler(parts: FrameParts, stream: Stream): (data: un
     const answer = await refuseGently(parts, readRef(input), async () => carryOut(parse(frameSchema, input)));
     await previous;
     if (answer === null) stream.close("session_revoked");
-    else stream.answer(answer);
+    else if (answer !== "") stream.answer(answer);
   };
 
   return (data) => {
@@ -88,18 +94,53 @@ type SendFrame = Extract<Frame, { type: "message.send" }>;
 
 /** Hands a message in before it first waits; gives its `ack`. */
 async function send(sender: Sender, stream: Stream, frame: SendFrame): Promise<string> {
-  const { discussionId, userId, sessionId } = stream.owner;
-  const target = frame.discussion_id ?? discussionId;
-  if (target === null) throw new Failure("invalid_request", "discussion_id: is needed on this socket");
+  const { userId, sessionId } = stream.owner;
   const sent = await sender.send({
     session_id: sessionId,
     sender_id: userId,
-    discussion_id: target,
+    discussion_id: targetOf(stream, frame),
     content: frame.content,
     client_id: frame.client_id ?? null,
     reply_to_seq: frame.reply_to_seq ?? null,
   });
-  return ackFrame(frame.ref, sent.message);
+  return ackFrame(frame.ref, `"message":${sent.message}`);
+}
+
+/** Carries out any other frame. Its answer is empty if it has no `ref`: the event tells enough. */
+async function act(parts: FrameParts, stream: Stream, frame: Exclude<Frame, SendFrame>): Promise<string> {
+  if (frame.type === "ping") return pongFrame(frame.ref);
+  const { userId, sessionId } = stream.owner;
+  const discussionId = targetOf(stream, frame);
+  const target = { session_id: sessionId, user_id: userId, discussion_id: discussionId, seq: frame.seq };
+  const fields = await carryOutAct(parts, target, frame);
+  return frame.ref === undefined ? "" : ackFrame(frame.ref, fields);
+}
+
+/** Gives the members of the answer; see ackFrame(). */
+async function carryOutAct(
+  { pool, readMarks }: FrameParts,
+  target: Act,
+  frame: Exclude<Frame, SendFrame | { type: "ping" }>,
+): Promise<string> {
+  switch (frame.type) {
+    case "message.edit":
+      return `"message":${await edit(pool, target, frame.content)}`;
+    case "message.delete":
+      await remove(pool, target);
+      return "";
+    case "reaction.add":
+    case "reaction.remove":
+      await react(pool, target, frame.emoji, frame.type === "reaction.add");
+      return "";
+    case "read":
+      return (await readMarks.mark(target)).slice(1, -1);
+  }
+}
+
+/** The discussion that a frame is about. Throws invalid_request. */
+function targetOf(stream: Stream, frame: { discussion_id?: string | undefined }): string {
+  const target = frame.discussion_id ?? stream.owner.discussionId;
+  return target ?? fail("invalid_request", "discussion_id: is needed on this socket");
 }
 
 function readRef(input: unknown): string | undefined {

@@ -1,9 +1,16 @@
 import { z } from "zod";
 import { findDiscussion } from "../../sql/discussions.ts";
 import { findStanding, listMembers } from "../../sql/members.ts";
-import { addMembers, changeRole, joinDiscussion, readUpTo, removeMember } from "../commands/members.ts";
+import { addMembers, changeRole, joinDiscussion, mute, removeMember } from "../commands/members.ts";
 import { fail } from "../errors.ts";
-import { idSchema, idsSchema, limitSchema, pageCursorSchema, timestampSchema } from "../fields.ts";
+import {
+  idSchema,
+  idsSchema,
+  limitSchema,
+  momentSchema,
+  pageCursorSchema,
+  timestampSchema,
+} from "../fields.ts";
 import type { Parts } from "./parts.ts";
 import { json, list, noContent, type Route, route } from "./route.ts";
 
@@ -15,6 +22,7 @@ const membersQuery = z.object({
 });
 const addBody = z.strictObject({ user_ids: idsSchema.min(1) });
 const roleBody = z.strictObject({ role: z.enum(["owner", "admin", "member"]) });
+const muteBody = z.strictObject({ until: momentSchema.nullable() });
 const readBody = z.strictObject({ seq: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER) });
 
 export function memberRoutes(parts: Parts): Route[] {
@@ -87,11 +95,21 @@ export function readRoutes(parts: Parts): Route[] {
     route({
       method: "PUT",
       path: "/api/v1/discussions/:id/read",
-      access: "session",
+      access: "token",
       params: discussionParams,
       body: readBody,
+      handle: async ({ caller, params, body }) =>
+        json(200, await parts.readMarks.mark({ ...caller, discussion_id: params.id, seq: body.seq })),
+    }),
+    route({
+      method: "PUT",
+      path: "/api/v1/discussions/:id/mute",
+      access: "session",
+      params: discussionParams,
+      body: muteBody,
       handle: async ({ caller, params, body }) => {
-        return json(200, await readUpTo(parts.pool, caller.user_id, params.id, body.seq));
+        await mute(parts.pool, caller.user_id, params.id, body.until);
+        return noContent();
       },
     }),
   ];

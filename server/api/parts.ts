@@ -2,6 +2,7 @@ import type { Logger } from "pino";
 import type { Pool } from "../../sql/database.ts";
 import type { AccountParts } from "../commands/accounts.ts";
 import type { Sender } from "../commands/messages.ts";
+import type { ReadMarks } from "../commands/reads.ts";
 import type { Config } from "../config.ts";
 import type { Feed } from "../delivery/feed.ts";
 import type { Hub } from "../delivery/hub.ts";
@@ -16,6 +17,7 @@ export interface Parts {
   accounts: AccountParts;
   authentication: Authentication;
   sender: Sender;
+  readMarks: ReadMarks;
   feed: Feed;
   hub: Hub;
   joins: JoinParts;

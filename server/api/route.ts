@@ -1,4 +1,4 @@
-import { assertBodySize, type H3Event, HTTPResponse } from "h3";
+import { assertBodySize, getRouterParams, type H3Event, HTTPResponse } from "h3";
 import type { z } from "zod";
 import { fail } from "../errors.ts";
 import { encodePageCursor } from "../fields.ts";
@@ -62,7 +62,7 @@ export function route<
     path,
     access,
     call: async (event, caller) => {
-      const params = definition.params && parse(definition.params, event.context.params ?? {});
+      const params = definition.params && parse(definition.params, getRouterParams(event, { decode: true }));
       const query = definition.query && parse(definition.query, Object.fromEntries(event.url.searchParams));
       const body = definition.body && parse(definition.body, await readJson(event));
       return definition.handle({ event, caller, params, query, body } as Call<A, P, Q, B>);

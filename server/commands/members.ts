@@ -7,8 +7,8 @@ import {
   findRole,
   findStanding,
   insertMembers,
-  markRead,
   type Role,
+  updateMute,
   updateRole,
 } from "../../sql/members.ts";
 import { fail } from "../errors.ts";
@@ -83,14 +83,11 @@ export async function removeMember(pool: Pool, actorId: string, id: string, user
   });
 }
 
-/**
- * Marks a discussion as read up to a message; never moves back. Throws discussion_not_found, not_a_member.
- */
-export async function readUpTo(pool: Pool, userId: string, id: string, seq: number) {
-  const read = await markRead(pool, id, userId, seq);
-  if (read) return read;
+/** Asks for no notifications until then; null: for all again. Throws discussion_not_found, not_a_member. */
+export async function mute(pool: Pool, userId: string, id: string, until: string | null): Promise<void> {
+  if (await updateMute(pool, id, userId, until)) return;
   const standing = await findStanding(pool, id, userId);
-  return fail(standing === "visitor" ? "not_a_member" : "discussion_not_found");
+  fail(standing === "visitor" ? "not_a_member" : "discussion_not_found");
 }
 
 function mayRemove(actor: Role, target: Role): boolean {

@@ -20,22 +20,54 @@ CREATE OR REPLACE FUNCTION user_json(u users) RETURNS json LANGUAGE sql STABLE P
 $$;
 
 -- As text and put together piece by piece: a fifth of what row_to_json() costs for the same, and each message
--- pays for it. concat() takes null for ''.
-DROP FUNCTION IF EXISTS message_json;
-CREATE FUNCTION message_json(m messages) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
+-- pays for it. concat() takes null for ''. `reactions` is JSON text.
+DROP FUNCTION IF EXISTS message_json(messages), message_json(messages, text);
+CREATE FUNCTION message_json(m messages, reactions text) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT concat(
     '{"discussion_id":"', m.discussion_id, '","seq":', m.seq, ',"sender_id":"', m.sender_id,
     '","content":', to_json(m.content), ',"client_id":', coalesce(to_json(m.client_id)::text, 'null'),
     ',"reply_to_seq":', coalesce(m.reply_to_seq::text, 'null'),
     ',"mentions":', CASE WHEN m.mentions = '{}' THEN '[]' ELSE to_json(m.mentions)::text END,
-    ',"attachments":[],"reactions":[],"created_at":"', wire_time(m.created_at),
+    ',"attachments":[],"reactions":', reactions, ',"created_at":"', wire_time(m.created_at),
     '","edited_at":', coalesce('"' || wire_time(m.edited_at) || '"', 'null'),
     ',"deleted_at":', coalesce('"' || wire_time(m.deleted_at) || '"', 'null'), '}')
 $$;
 
--- The data of the event message.new.
+-- The kinds of reactions to a message in the order of their first, each with its users in their order. In
+-- plpgsql, which keeps its plan: a fifth of the time of an SQL function.
+CREATE OR REPLACE FUNCTION reactions_json(of_discussion uuid, of_seq bigint) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+  RETURN (
+    SELECT coalesce('[' || string_agg(kind.json, ',' ORDER BY kind.began, kind.emoji) || ']', '[]')
+    FROM (
+      SELECT r.emoji, min(r.created_at) AS began, concat('{"emoji":', to_json(r.emoji), ',"user_ids":',
+        json_agg(r.user_id ORDER BY r.created_at, r.user_id), '}') AS json
+      FROM reactions AS r WHERE r.discussion_id = of_discussion AND r.seq = of_seq GROUP BY r.emoji
+    ) AS kind
+  );
+END
+$$;
+
+-- A message as it is now.
+CREATE FUNCTION message_json(m messages) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT message_json(m, reactions_json(m.discussion_id, m.seq))
+$$;
+
+-- The data of an event as clients get it; `data` is what the log holds. Of messages it holds no text: they
+-- are told as they are now, but with the reactions of that time, as later ones have events of their own.
 CREATE OR REPLACE FUNCTION new_message_data(m messages) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
-  SELECT '{"message":' || message_json(m) || '}'
+  SELECT '{"message":' || message_json(m, '[]') || '}'
+$$;
+CREATE OR REPLACE FUNCTION event_data(of_type text, of_discussion uuid, of_seq bigint, data text) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+  IF of_type <> 'message.updated' THEN
+    RETURN data;
+  END IF;
+  RETURN (SELECT '{"message":' || message_json(m, data) || '}' FROM messages AS m
+    WHERE m.discussion_id = of_discussion AND m.seq = of_seq);
+END
 $$;
 
 -- How far a member has read: what was marked, or one's own last message if that is later.

@@ -1,7 +1,10 @@
 -- The log: messages by their position, each the event message.new, and all other events. Messages that are
 -- edited or deleted are so in the log at once, as they stand nowhere else.
 CREATE VIEW log_events AS
-  SELECT e.position, e.discussion_id, e.user_id, e.type, e.data, e.at FROM events AS e
+  SELECT e.position, e.discussion_id, e.user_id, e.type,
+    CASE WHEN e.seq IS NULL THEN e.data ELSE event_data(e.type, e.discussion_id, e.seq, e.data) END AS data,
+    e.at
+  FROM events AS e
   UNION ALL
   SELECT m.position, m.discussion_id, NULL::uuid, 'message.new'::text, new_message_data(m), m.created_at
   FROM messages AS m WHERE m.position IS NOT NULL;
@@ -82,9 +85,10 @@ $$;
 
 DROP FUNCTION IF EXISTS append_events;
 DROP TYPE IF EXISTS event_draft;
-CREATE TYPE event_draft AS (discussion_id uuid, user_id uuid, type text, data text);
+CREATE TYPE event_draft AS (discussion_id uuid, user_id uuid, type text, data text, seq bigint);
 
--- Appends the drafts in their order and announces them. Returns how many NOTIFYs that took.
+-- Appends the drafts in their order and announces them. Returns how many NOTIFYs that took. A draft with a
+-- `seq` is told of by event_data().
 CREATE FUNCTION append_events(drafts event_draft[]) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
   newest bigint;
@@ -99,12 +103,13 @@ BEGIN
   happened_at := clock_timestamp();
   at_text := wire_time(happened_at);
   WITH appended AS (
-    INSERT INTO events (position, discussion_id, user_id, type, data, at)
-    SELECT newest + d.ordinality, d.discussion_id, d.user_id, d.type, d.data, happened_at
+    INSERT INTO events (position, discussion_id, user_id, type, data, seq, at)
+    SELECT newest + d.ordinality, d.discussion_id, d.user_id, d.type, d.data, d.seq, happened_at
     FROM unnest(drafts) WITH ORDINALITY AS d
     RETURNING *
   )
-  SELECT array_agg(event_line(a.position, a.discussion_id, a.user_id, a.type, at_text, a.data))
+  SELECT array_agg(event_line(a.position, a.discussion_id, a.user_id, a.type, at_text,
+    event_data(a.type, a.discussion_id, a.seq, a.data)))
   INTO lines FROM appended AS a;
   RETURN announce_events(newest, lines);
 END

@@ -49,6 +49,12 @@ BEGIN
   INSERT INTO events (position, discussion_id, type, data, at)
   SELECT o.position, o.discussion_id, 'event.erased', '{}', o.created_at
   FROM old_rows AS o, log_epoch AS l WHERE o.position > l.pruned_to;
+  UPDATE events AS e SET type = 'event.erased', data = '{}', seq = NULL
+  FROM old_rows AS o WHERE (e.discussion_id, e.seq) = (o.discussion_id, o.seq);
+  DELETE FROM message_edits AS e USING old_rows AS o
+  WHERE (e.discussion_id, e.seq) = (o.discussion_id, o.seq);
+  DELETE FROM reactions AS r USING old_rows AS o
+  WHERE (r.discussion_id, r.seq) = (o.discussion_id, o.seq);
   RETURN NULL;
 END
 $$;
@@ -104,7 +110,7 @@ BEGIN
         '{"discussion":' || event_discussion_json(d)::text || '}'
       FROM begun AS b JOIN discussions AS d ON d.id = b.discussion_id
     )
-    SELECT array_agg(ROW(discussion_id, user_id, type, data)::event_draft
+    SELECT array_agg(ROW(discussion_id, user_id, type, data, NULL)::event_draft
       ORDER BY discussion_id, step, joined_at, user_id)
     FROM drafts
   ));
@@ -129,7 +135,7 @@ BEGIN
   SELECT array_agg(
     ROW(o.discussion_id, o.user_id,
       CASE WHEN d.id IS NULL THEN 'discussion.deleted' ELSE 'member.removed' END,
-      CASE WHEN d.id IS NULL THEN '{}' ELSE '{"user_id":"' || o.user_id || '"}' END)::event_draft
+      CASE WHEN d.id IS NULL THEN '{}' ELSE '{"user_id":"' || o.user_id || '"}' END, NULL)::event_draft
     ORDER BY o.discussion_id, o.user_id)
   INTO drafts
   FROM old_rows AS o LEFT JOIN discussions AS d ON d.id = o.discussion_id;
@@ -141,7 +147,7 @@ CREATE OR REPLACE TRIGGER members_deleted AFTER DELETE ON members
   REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION members_deleted();
 
 CREATE OR REPLACE FUNCTION erase_events(of_discussions uuid[]) RETURNS void LANGUAGE sql AS $$
-  UPDATE events AS e SET type = 'event.erased', data = '{}'
+  UPDATE events AS e SET type = 'event.erased', data = '{}', seq = NULL
   WHERE e.discussion_id = ANY (of_discussions) AND e.user_id IS NULL AND e.type <> 'event.erased'
 $$;
 
@@ -161,7 +167,7 @@ BEGIN
         '{"user_id":"' || c.user_id || '","last_read_seq":' || effective_last_read_seq(m) || '}'
       FROM changed AS c JOIN members AS m USING (discussion_id, user_id) WHERE c.read_changed
     )
-    SELECT array_agg(ROW(discussion_id, user_id, type, data)::event_draft
+    SELECT array_agg(ROW(discussion_id, user_id, type, data, NULL)::event_draft
       ORDER BY discussion_id, type, user_id)
     FROM drafts
   ));
@@ -185,7 +191,7 @@ BEGIN
   PERFORM append_events((
     SELECT array_agg(
       ROW(n.id, NULL, 'discussion.updated',
-        '{"discussion":' || event_discussion_json(ROW(n.*)::discussions)::text || '}')::event_draft
+        '{"discussion":' || event_discussion_json(ROW(n.*)::discussions)::text || '}', NULL)::event_draft
       ORDER BY n.id)
     FROM new_rows AS n JOIN old_rows AS o USING (id)
     WHERE (n.name, n.visibility) IS DISTINCT FROM (o.name, o.visibility)
@@ -202,7 +208,8 @@ CREATE OR REPLACE TRIGGER discussions_updated AFTER UPDATE ON discussions
 CREATE OR REPLACE FUNCTION sessions_updated() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM append_events((
-    SELECT array_agg(ROW(NULL, n.user_id, 'session.revoked', '{"session_id":"' || n.id || '"}')::event_draft
+    SELECT array_agg(
+      ROW(NULL, n.user_id, 'session.revoked', '{"session_id":"' || n.id || '"}', NULL)::event_draft
       ORDER BY n.id)
     FROM new_rows AS n JOIN old_rows AS o USING (id)
     WHERE n.revoked_at IS NOT NULL AND o.revoked_at IS NULL

@@ -38,8 +38,8 @@ CREATE FUNCTION admission(
     (SELECT m.seq FROM messages AS m WHERE m.discussion_id = of_discussion ORDER BY m.seq DESC LIMIT 1), 0)
   WHERE (SELECT se.user_id FROM sessions AS se
       WHERE se.id = of_session AND se.revoked_at IS NULL AND se.expires_at > now()) = of_sender
-    AND (SELECT me.role FROM members AS me
-      WHERE me.discussion_id = of_discussion AND me.user_id = of_sender) IS NOT NULL
+    AND (SELECT NOT me.blocked FROM members AS me
+      WHERE me.discussion_id = of_discussion AND me.user_id = of_sender)
     AND (its_client_id IS NULL OR (SELECT m.seq FROM messages AS m
       WHERE m.discussion_id = of_discussion AND m.sender_id = of_sender AND m.client_id = its_client_id
     ) IS NULL)
@@ -114,10 +114,7 @@ CREATE OR REPLACE FUNCTION refusal(
 DECLARE
   stored messages;
 BEGIN
-  IF NOT EXISTS (
-    SELECT FROM sessions AS se WHERE se.id = of_session AND se.user_id = of_sender
-      AND se.revoked_at IS NULL AND se.expires_at > now()
-  ) THEN
+  IF NOT is_live(of_session, of_sender) THEN
     RETURN 'session_revoked';
   END IF;
   CASE standing(of_discussion, of_sender)
@@ -128,10 +125,19 @@ BEGIN
   SELECT * INTO stored FROM messages AS m
   WHERE m.discussion_id = of_discussion AND m.sender_id = of_sender AND m.client_id = its_client_id;
   RETURN CASE
+    WHEN NOT FOUND AND is_blocked(of_discussion, of_sender) THEN 'blocked'
     WHEN NOT FOUND THEN 'reply_not_found'
-    WHEN (stored.content, stored.reply_to_seq) IS NOT DISTINCT FROM (its_content, its_reply)
+    -- What it said is not known any more.
+    WHEN stored.deleted_at IS NOT NULL THEN message_json(stored)
+    WHEN (first_content(stored), stored.reply_to_seq) IS NOT DISTINCT FROM (its_content, its_reply)
       THEN message_json(stored)
     ELSE 'client_id_reused'
   END;
 END
+$$;
+
+-- What a message said when it was sent.
+CREATE OR REPLACE FUNCTION first_content(m messages) RETURNS text LANGUAGE sql STABLE AS $$
+  SELECT coalesce((SELECT e.content FROM message_edits AS e
+    WHERE e.discussion_id = m.discussion_id AND e.seq = m.seq AND e.version = 1), m.content)
 $$;

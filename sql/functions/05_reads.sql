@@ -75,3 +75,16 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
     (SELECT m.role FROM members AS m WHERE m.discussion_id = of_discussion AND m.user_id = reader),
     (SELECT 'visitor' FROM discussions AS d WHERE d.id = of_discussion AND d.visibility = 'public'))
 $$;
+
+CREATE OR REPLACE FUNCTION is_live(of_session uuid, of_user uuid) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT EXISTS (SELECT FROM sessions AS s
+    WHERE s.id = of_session AND s.user_id = of_user AND s.revoked_at IS NULL AND s.expires_at > now())
+$$;
+
+-- Whether this is a one-to-one discussion whose other member has blocked the user.
+CREATE OR REPLACE FUNCTION is_blocked(of_discussion uuid, of_user uuid) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT coalesce((SELECT m.blocked FROM members AS m
+    WHERE m.discussion_id = of_discussion AND m.user_id = of_user), false)
+$$;

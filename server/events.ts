@@ -20,6 +20,9 @@ export const leavingTypes: ReadonlySet<string> = new Set(["member.removed", "dis
 /** Rows with a user_id of these types are heard by that person alone. */
 export const privateTypes: ReadonlySet<string> = new Set(["read.updated", "discussion.deleted"]);
 
+/** Rows of these types change what earlier ones tell. */
+export const rewritingTypes: ReadonlySet<string> = new Set(["message.updated", "message.deleted"]);
+
 const ref = z.string().optional();
 const discussion_id = idSchema.optional();
 const seq = z.number().int().positive().max(Number.MAX_SAFE_INTEGER);

@@ -21,7 +21,7 @@ export async function findCredentials(db: Database, login: string) {
   const row = z.object({ id: z.uuid(), password_hash: z.string() });
   return db.maybeOne(sql.type(row)`
     SELECT id, password_hash FROM users
-    WHERE username = ${login.toLowerCase()} OR lower(email) = lower(${login})
+    WHERE (username = ${login.toLowerCase()} OR lower(email) = lower(${login})) AND erased_at IS NULL
   `);
 }
 
@@ -39,6 +39,13 @@ export async function holdPassword(db: Database, id: string, passwordHash: strin
 export async function findPasswordHash(db: Database, id: string): Promise<string | null> {
   return db.maybeOneFirst(sql.type(z.object({ password_hash: z.string() }))`
     SELECT password_hash FROM users WHERE id = ${id}::uuid
+  `);
+}
+
+/** Erases an account, if that is still its password hash; tells whether it was. See erase_user(). */
+export async function eraseUser(db: Database, id: string, currentHash: string): Promise<boolean> {
+  return db.oneFirst(sql.type(z.object({ erased: z.boolean() }))`
+    SELECT erase_user(${id}::uuid, ${currentHash}) AS erased
   `);
 }
 
@@ -95,6 +102,7 @@ export async function listUsers(
           OR lower(u.display_name) LIKE ${`${query}%`} OR lower(u.display_name) LIKE ${`% ${query}%`})
         AND (${filter.email ?? null}::text IS NULL OR lower(u.email) = lower(${filter.email ?? null}::text))
         AND (${filter.after ?? null}::text IS NULL OR u.username ~>~ ${filter.after ?? null}::text)
+        AND u.erased_at IS NULL
       ORDER BY u.username USING ~<~ LIMIT ${filter.limit + 1}
     )
     SELECT log_cursor() AS cursor, count(*) > ${filter.limit} AS has_more,

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { findMe, findUser, listUsers } from "../../sql/users.ts";
-import { updateMe } from "../commands/accounts.ts";
+import { eraseMe, updateMe } from "../commands/accounts.ts";
 import { fail } from "../errors.ts";
 import {
   displayNameSchema,
@@ -12,7 +12,7 @@ import {
   text,
 } from "../fields.ts";
 import type { Parts } from "./parts.ts";
-import { json, list, type Route, route } from "./route.ts";
+import { json, list, noContent, type Route, route } from "./route.ts";
 
 const usersQuery = z.object({
   query: text(1, 64).optional(),
@@ -21,6 +21,7 @@ const usersQuery = z.object({
   cursor: pageCursorSchema(z.tuple([text(0, 64)])),
 });
 const userParams = z.object({ id: idSchema });
+const eraseMeBody = z.strictObject({ password: text(1, 1024) });
 const updateMeBody = z
   .strictObject({
     display_name: displayNameSchema.optional(),
@@ -63,6 +64,16 @@ export function userRoutes(parts: Parts): Route[] {
       access: "session",
       body: updateMeBody,
       handle: async ({ caller, body }) => json(200, await updateMe(parts.accounts, caller, body)),
+    }),
+    route({
+      method: "DELETE",
+      path: "/api/v1/users/me",
+      access: "session",
+      body: eraseMeBody,
+      handle: async ({ caller, body }) => {
+        await eraseMe(parts.accounts, caller.user_id, body.password);
+        return noContent();
+      },
     }),
     route({
       method: "GET",

@@ -10,6 +10,7 @@ import {
   useRefreshToken,
 } from "../../sql/sessions.ts";
 import {
+  eraseUser,
   findCredentials,
   findMe,
   findPasswordHash,
@@ -144,6 +145,20 @@ export async function updateMe(
     if (hashes) await revokeOtherSessions(transaction, session.session_id, session.user_id);
     return findMe(transaction, session.user_id);
   });
+}
+
+/**
+ * Erases one's own account and ends all its sessions; messages stay, by "Deleted user". Throws
+ * invalid_credentials, overloaded.
+ */
+export async function eraseMe(parts: AccountParts, userId: string, password: string): Promise<void> {
+  const current = await findPasswordHash(parts.pool, userId);
+  const matches = await parts.passwords.verify(current, password);
+  const erased =
+    matches &&
+    current !== null &&
+    (await inTransaction(parts.pool, (transaction) => eraseUser(transaction, userId, current)));
+  if (!erased) fail("invalid_credentials", "The password is wrong");
 }
 
 async function changedPassword(parts: AccountParts, userId: string, changes: MeChanges) {

@@ -24,9 +24,9 @@ export class EncodedEvent {
     return (format === "sse" ? this.#sse : this.#frame) as Buffer;
   }
 
-  /** What is left in the log of this event after its discussion was deleted. */
-  erased(): EncodedEvent {
-    return new EncodedEvent(this.#epoch, { ...this.event, type: "event.erased", data: "{}" });
+  /** The event as the log tells it after its past was changed. */
+  withData(type: string, data: string): EncodedEvent {
+    return new EncodedEvent(this.#epoch, { ...this.event, type, data });
   }
 
   #cursor(): string {

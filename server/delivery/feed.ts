@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import type { Pool } from "../../sql/database.ts";
 import { type LogEvent, type LogPage, readEvents, readLogEnd, renewEpoch } from "../../sql/log.ts";
+import { rewritingTypes } from "../events.ts";
 import { limits } from "../limits.ts";
 import { within } from "../within.ts";
 import { type Announcement, parseAnnouncement, readRange } from "./announcement.ts";
@@ -207,6 +208,7 @@ export class Feed {
         erased = event.discussion_id;
         this.#recent.erase(erased);
       }
+      if (rewritingTypes.has(event.type)) this.#recent.rewrite(event);
       this.#recent.push(encoded);
       fresh.push(encoded);
     }

@@ -1,3 +1,4 @@
+import type { LogEvent } from "../../sql/log.ts";
 import type { EncodedEvent } from "./encoding.ts";
 
 /**
@@ -41,9 +42,27 @@ export class RecentEvents {
     for (let index = this.#first; index < this.#events.length; index++) {
       const encoded = this.#events[index];
       if (encoded?.event.discussion_id !== discussionId || encoded.event.user_id !== "") continue;
-      const erased = encoded.erased();
+      const erased = encoded.withData("event.erased", "{}");
       this.#bytes += weight(erased) - weight(encoded);
       this.#events[index] = erased;
+    }
+  }
+
+  /**
+   * Does to the events that told of a message what its edit or deletion did to them in the database: they tell
+   * it as it is now, with the reactions of their time.
+   */
+  rewrite(change: LogEvent): void {
+    const changed = readChange(change);
+    for (let index = this.#first; index < this.#events.length; index++) {
+      const encoded = this.#events[index];
+      if (!encoded?.event.data.startsWith(changed.prefix)) continue;
+      const { message } = JSON.parse(encoded.event.data);
+      const { reactions } = message;
+      const data = JSON.stringify({ message: { ...message, ...changed.fields, reactions } });
+      const rewritten = encoded.withData(encoded.event.type, data);
+      this.#bytes += weight(rewritten) - weight(encoded);
+      this.#events[index] = rewritten;
     }
   }
 
@@ -59,6 +78,14 @@ export class RecentEvents {
     (this.#events as unknown[])[this.#first] = undefined;
     this.#first++;
   }
+}
+
+/** How the events of a message begin (see message_json() in sql/functions), and what of it changed. */
+function readChange({ discussion_id, type, data }: LogEvent) {
+  const { message, seq, deleted_at } = JSON.parse(data);
+  const prefix = `{"message":{"discussion_id":"${discussion_id}","seq":${message?.seq ?? seq},`;
+  const fields = type === "message.deleted" ? { content: "", attachments: [], deleted_at } : message;
+  return { prefix, fields };
 }
 
 /** Bytes in memory, about: the text, its encodings as SSE and as a frame, and what belongs to them. */

@@ -91,6 +91,11 @@ CREATE OR REPLACE TRIGGER discussions_deleted AFTER DELETE ON discussions
 -- it opens the discussion to their streams), then one discussion.created tells all of them.
 CREATE OR REPLACE FUNCTION members_inserted() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+  -- Here, as the insert waits for whoever is erasing the account.
+  IF EXISTS (SELECT FROM new_rows AS n JOIN users AS u ON u.id = n.user_id WHERE u.erased_at IS NOT NULL) THEN
+    RAISE foreign_key_violation
+      USING MESSAGE = 'the account was erased', CONSTRAINT = 'members_user_id_fkey';
+  END IF;
   PERFORM append_events((
     WITH begun AS (
       SELECT DISTINCT n.discussion_id FROM new_rows AS n

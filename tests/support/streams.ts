@@ -43,6 +43,8 @@ const types = [
   "message.new",
   "message.updated",
   "message.deleted",
+  "reaction.added",
+  "reaction.removed",
   "discussion.created",
   "discussion.updated",
   "discussion.deleted",

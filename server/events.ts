@@ -1,9 +1,18 @@
 import { z } from "zod";
+import { type Closing, closings } from "./errors.ts";
 import { clientIdSchema, contentSchema, editedContentSchema, idSchema, reactionSchema } from "./fields.ts";
+import {
+  codeSchema,
+  eventDiscussionSchema,
+  memberSchema,
+  messageSchema,
+  streamCursorSchema,
+  timeSchema,
+} from "./schemas.ts";
 
 /**
- * What goes over streams, besides what Postgres writes: the frames a client may send, and the control frames
- * that the server answers with. Durable events are JSON text made by sql/functions and are only wrapped here.
+ * What goes over streams: every event and every frame. Durable events are JSON text made by sql/functions and
+ * are not parsed on their way; their schemas are for the document at /asyncapi.json and for the tests.
  */
 
 /** Types of log rows that steer the server and are never shown to a client. */
@@ -78,4 +87,72 @@ export function resetEvent(cursor: string, reason: ResetReason): string {
 
 function refField(ref: string | undefined): string {
   return ref === undefined ? "" : `"ref":${JSON.stringify(ref)},`;
+}
+
+const id = z.uuid();
+const count = z.int().min(0);
+const reaction = { seq, user_id: id, emoji: z.string() };
+
+/** What happens and is kept: the fields of each event besides those that all have. */
+const durable = {
+  "message.new": { message: messageSchema },
+  "message.updated": { message: messageSchema },
+  "message.deleted": { seq, deleted_at: timeSchema },
+  "reaction.added": reaction,
+  "reaction.removed": reaction,
+  "discussion.created": { discussion: eventDiscussionSchema },
+  "discussion.updated": { discussion: eventDiscussionSchema },
+  "discussion.deleted": {},
+  "member.added": { member: memberSchema },
+  "member.updated": { member: memberSchema },
+  "member.removed": { user_id: id },
+  "read.updated": { user_id: id, last_read_seq: count },
+};
+const envelope = { cursor: streamCursorSchema, discussion_id: id, at: timeSchema };
+
+/** What is true for a moment and not kept. */
+const signals = {
+  typing: { discussion_id: id, user_id: id, expires_in: z.int().min(1).meta({ description: "Seconds." }) },
+  presence: { user_id: id, status: z.enum(["online", "offline"]), last_seen_at: timeSchema.nullable() },
+};
+
+/** Where a stream is. */
+const control = {
+  ready: { cursor: streamCursorSchema },
+  reset: { reason: z.enum(["cursor_expired", "epoch_changed", "cursor_ahead"]), cursor: streamCursorSchema },
+};
+/** How an EventSource learns what a WebSocket learns by its close frame. */
+const closed = {
+  code: z.literal(Object.values(closings)),
+  reason: z.enum(Object.keys(closings) as [Closing, ...Closing[]]),
+};
+
+/** What a frame of the client is answered with; `ref` is the frame's. */
+const answers = {
+  ack: {
+    ref,
+    message: messageSchema.optional().meta({ description: "What was sent or edited." }),
+    last_read_seq: count.optional().meta({ description: "With unread_count: what was read." }),
+    unread_count: count.optional(),
+  },
+  error: { ref, code: codeSchema, detail: z.string() },
+  pong: { ref },
+};
+
+/** The schema of all that a client hears, by its type. */
+export const heardSchemas: Readonly<Record<string, z.ZodType>> = {
+  ...withType(durable, envelope),
+  ...withType({ ...signals, ...control, closed, ...answers }),
+};
+/** What only one kind of stream has. */
+export const sseTypes: ReadonlySet<string> = new Set(["closed"]);
+export const socketTypes: ReadonlySet<string> = new Set(Object.keys(answers));
+
+function withType(types: Readonly<Record<string, z.ZodRawShape>>, more: z.ZodRawShape = {}) {
+  return Object.fromEntries(
+    Object.entries(types).map(([type, fields]) => [
+      type,
+      z.strictObject({ type: z.literal(type), ...more, ...fields }),
+    ]),
+  );
 }

@@ -16,7 +16,8 @@ export function text(min: number, max: number) {
     })
     .refine((value) => isBetween(value, min, max), {
       error: min === 0 ? `must have at most ${max} characters` : `must have ${min} to ${max} characters`,
-    });
+    })
+    .meta({ ...(min > 0 && { minLength: min }), maxLength: max });
 }
 
 /** Counts code points only where the number of UTF-16 units (one or two per code point) leaves a doubt. */

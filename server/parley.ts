@@ -10,15 +10,16 @@ import { createApp } from "./api/app.ts";
 import { authRoutes, sessionRoutes } from "./api/auth.ts";
 import { createAuthentication } from "./api/authentication.ts";
 import { blockRoutes } from "./api/blocks.ts";
-import { changeRoutes } from "./api/changes.ts";
-import { discussionRoutes } from "./api/discussions.ts";
-import { memberRoutes, readRoutes } from "./api/members.ts";
-import { messageRoutes } from "./api/messages.ts";
+import { changeRoutes, reactionRoutes } from "./api/changes.ts";
+import { discussionRoutes, discussionsRoutes } from "./api/discussions.ts";
+import { documentRoutes } from "./api/documents.ts";
+import { memberRoutes, membersRoutes, readRoutes } from "./api/members.ts";
+import { historyRoutes, messageRoutes } from "./api/messages.ts";
 import { operationRoutes } from "./api/operations.ts";
 import { pageRoutes } from "./api/pages.ts";
 import type { Parts } from "./api/parts.ts";
 import { serveSockets } from "./api/upgrade.ts";
-import { userRoutes } from "./api/users.ts";
+import { meRoutes, userRoutes } from "./api/users.ts";
 import { startMaintenance } from "./commands/maintenance.ts";
 import { createSender } from "./commands/messages.ts";
 import { createPasswords } from "./commands/passwords.ts";
@@ -113,19 +114,25 @@ function shareOfCores({ webConcurrency }: Config): number {
 }
 
 async function listen(config: Config, parts: Parts): Promise<Server> {
-  const app = createApp(parts, [
+  const routes = [
     ...authRoutes(parts),
     ...sessionRoutes(parts),
+    ...meRoutes(parts),
     ...userRoutes(parts),
+    ...discussionsRoutes(parts),
     ...discussionRoutes(parts),
+    ...membersRoutes(parts),
     ...memberRoutes(parts),
     ...readRoutes(parts),
     ...messageRoutes(parts),
+    ...historyRoutes(parts),
     ...changeRoutes(parts),
+    ...reactionRoutes(parts),
     ...blockRoutes(parts),
     ...operationRoutes(parts),
     ...(await pageRoutes()),
-  ]);
+  ];
+  const app = createApp(parts, [...routes, ...documentRoutes(routes)]);
   const served = serve({
     manual: true,
     silent: true,

@@ -1,10 +1,10 @@
 import { H3, type H3Event, HTTPResponse } from "h3";
-import { Failure } from "../errors.ts";
+import { Failure, fail } from "../errors.ts";
 import type { Parts } from "./parts.ts";
 import { problemResponse, toFailure } from "./problems.ts";
 import { readRequestId } from "./request-id.ts";
 import type { Caller, Route } from "./route.ts";
-import { handedOver, serveEvents } from "./streams.ts";
+import { handedOver, serveEvents, streamRoutes } from "./streams.ts";
 
 /**
  * Puts the routes together: request ids, CORS, authentication, problem bodies and one log line per request.
@@ -25,18 +25,17 @@ export function createApp(parts: Parts, routes: readonly Route[]): H3 {
       );
     }
   }
-  for (const path of ["/api/v1/events", "/api/v1/discussions/:id/events"]) {
-    app.get(path, (event) => finish(parts, event, (headers) => serveEvents(parts, event, headers)));
-  }
-  for (const path of ["/api/v1/ws", "/api/v1/discussions/:id/ws"]) {
-    app.get(path, (event) =>
-      finish(parts, event, () =>
-        Promise.reject(new Failure("upgrade_required", "This address is a WebSocket")),
-      ),
-    );
+  for (const { path } of streamRoutes) {
+    const serve = path.endsWith("/ws") ? refuseToUpgrade : serveEvents;
+    app.get(path, (event) => finish(parts, event, (headers) => serve(parts, event, headers)));
   }
   refuseTheRest(parts, app);
   return app;
+}
+
+/** A socket's address was asked for as a page. */
+async function refuseToUpgrade(): Promise<never> {
+  return fail("upgrade_required", "This address is a WebSocket");
 }
 
 /** h3 answers 404 to a wrong method; clients are better told which ones there are. */

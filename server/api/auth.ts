@@ -14,6 +14,7 @@ import {
   usernameSchema,
 } from "../fields.ts";
 import { limits } from "../limits.ts";
+import { pageOf, sessionSchema, signInSchema, ticketSchema, tokensSchema } from "../schemas.ts";
 import { cookieName } from "./authentication.ts";
 import type { Parts } from "./parts.ts";
 import { json, list, noContent, type Route, route } from "./route.ts";
@@ -33,14 +34,23 @@ const loginBody = z.strictObject({
 const refreshBody = z.strictObject({ refresh_token: z.string().max(128) });
 const sessionsQuery = z.object({ limit: limitSchema, cursor: pageCursorSchema(z.tuple([idSchema])) });
 const sessionParams = z.object({ id: idSchema });
+const signInAnswer = {
+  schema: signInSchema,
+  headers: { "set-cookie": "The session cookie, if `cookie` was true." },
+};
 
 export function authRoutes(parts: Parts): Route[] {
   return [
     route({
       method: "POST",
       path: "/api/v1/auth/register",
+      name: "register",
+      summary: "Create an account and log in",
+      tag: "Accounts",
       access: "open",
       body: registerBody,
+      answers: { 201: signInAnswer },
+      refusals: ["username_taken", "email_taken", "overloaded"],
       handle: async ({ event, body }) => {
         const account = {
           ...body,
@@ -53,16 +63,26 @@ export function authRoutes(parts: Parts): Route[] {
     route({
       method: "POST",
       path: "/api/v1/auth/login",
+      name: "login",
+      summary: "Log in by username or e-mail address",
+      tag: "Accounts",
       access: "open",
       body: loginBody,
+      answers: { 200: signInAnswer },
+      refusals: ["invalid_credentials", "overloaded"],
       handle: async ({ event, body }) =>
         signedIn(200, event, await login(parts.accounts, body, client(event, body.cookie))),
     }),
     route({
       method: "POST",
       path: "/api/v1/auth/refresh",
+      name: "refresh",
+      summary: "Exchange a refresh token for the next one",
+      tag: "Accounts",
       access: "open",
       body: refreshBody,
+      answers: { 200: tokensSchema },
+      refusals: ["invalid_refresh_token", "refresh_token_reused", "session_revoked"],
       handle: async ({ body }) => {
         const tokens = await refresh(parts.accounts, body.refresh_token);
         return json(200, tokenFields(tokens.accessToken, tokens.refreshToken));
@@ -76,7 +96,12 @@ export function sessionRoutes(parts: Parts): Route[] {
     route({
       method: "POST",
       path: "/api/v1/auth/logout",
+      name: "logout",
+      summary: "End the session that asks",
+      tag: "Accounts",
       access: "session",
+      answers: { 204: { headers: { "set-cookie": "Takes the session cookie away." } } },
+      refusals: [],
       handle: async ({ event, caller }) => {
         await endSession(parts.accounts, caller.session_id, caller.user_id);
         return new HTTPResponse(null, {
@@ -88,8 +113,13 @@ export function sessionRoutes(parts: Parts): Route[] {
     route({
       method: "GET",
       path: "/api/v1/auth/sessions",
+      name: "listSessions",
+      summary: "One's own sessions",
+      tag: "Accounts",
       access: "session",
       query: sessionsQuery,
+      answers: { 200: pageOf(sessionSchema) },
+      refusals: [],
       handle: async ({ caller, query }) => {
         const page = await listSessions(parts.pool, {
           user_id: caller.user_id,
@@ -103,8 +133,13 @@ export function sessionRoutes(parts: Parts): Route[] {
     route({
       method: "DELETE",
       path: "/api/v1/auth/sessions/:id",
+      name: "endSession",
+      summary: "End one of one's sessions, and its streams",
+      tag: "Accounts",
       access: "session",
       params: sessionParams,
+      answers: { 204: null },
+      refusals: ["session_not_found"],
       handle: async ({ caller, params }) => {
         const revoked = await endSession(parts.accounts, params.id, caller.user_id);
         return revoked ? noContent() : fail("session_not_found");
@@ -113,7 +148,12 @@ export function sessionRoutes(parts: Parts): Route[] {
     route({
       method: "POST",
       path: "/api/v1/auth/tickets",
+      name: "createTicket",
+      summary: "A ticket for one stream",
+      tag: "Accounts",
       access: "session",
+      answers: { 201: ticketSchema },
+      refusals: [],
       handle: async ({ caller }) => {
         const ticket = await createTicket(parts.pool, caller.session_id);
         return json(201, { ticket, expires_in: limits.ticketSeconds });

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { listEdits } from "../../sql/changes.ts";
+import { type Act, listEdits } from "../../sql/changes.ts";
 import { findStanding } from "../../sql/members.ts";
 import { edit, react, remove } from "../commands/changes.ts";
 import { fail } from "../errors.ts";
@@ -11,8 +11,9 @@ import {
   reactionSchema,
   seqSchema,
 } from "../fields.ts";
+import { editSchema, messageSchema, pageOf } from "../schemas.ts";
 import type { Parts } from "./parts.ts";
-import { json, list, noContent, type Route, route } from "./route.ts";
+import { type Caller, json, list, noContent, type Route, route } from "./route.ts";
 import { requireMembership } from "./standing.ts";
 
 const messageParams = z.object({ id: idSchema, seq: seqSchema });
@@ -23,44 +24,52 @@ const editsQuery = z.object({
   cursor: pageCursorSchema(z.tuple([z.number().int().min(0).max(2_147_483_647)])),
 });
 
-type Caller = { user_id: string; session_id: string };
+const messageRefusals = ["discussion_not_found", "not_a_member", "message_not_found"] as const;
 
 /** What can be done to messages after they were sent. The statement of each act checks the session. */
 export function changeRoutes(parts: Parts): Route[] {
   const { pool } = parts;
-  const act = (caller: Caller, params: z.output<typeof messageParams>) => ({
-    session_id: caller.session_id,
-    user_id: caller.user_id,
-    discussion_id: params.id,
-    seq: params.seq,
-  });
-
   return [
     route({
       method: "PATCH",
       path: "/api/v1/discussions/:id/messages/:seq",
+      name: "editMessage",
+      summary: "Edit one's own message",
+      tag: "Messages",
       access: "token",
       params: messageParams,
       body: editBody,
+      answers: { 200: messageSchema },
+      refusals: [...messageRefusals, "forbidden", "message_deleted", "blocked"],
       handle: async ({ caller, params, body }) =>
-        json(200, await edit(pool, act(caller, params), body.content)),
+        json(200, await edit(pool, actOf(caller, params), body.content)),
     }),
     route({
       method: "DELETE",
       path: "/api/v1/discussions/:id/messages/:seq",
+      name: "deleteMessage",
+      summary: "Delete a message; its place stays",
+      tag: "Messages",
       access: "token",
       params: messageParams,
+      answers: { 204: null },
+      refusals: [...messageRefusals, "forbidden"],
       handle: async ({ caller, params }) => {
-        await remove(pool, act(caller, params));
+        await remove(pool, actOf(caller, params));
         return noContent();
       },
     }),
     route({
       method: "GET",
       path: "/api/v1/discussions/:id/messages/:seq/edits",
+      name: "listEdits",
+      summary: "Earlier versions of a message",
+      tag: "Messages",
       access: "session",
       params: messageParams,
       query: editsQuery,
+      answers: { 200: pageOf(editSchema) },
+      refusals: messageRefusals,
       handle: async ({ caller, params, query }) => {
         requireMembership(await findStanding(pool, params.id, caller.user_id));
         const filter = {
@@ -73,17 +82,30 @@ export function changeRoutes(parts: Parts): Route[] {
         return list(page.items, page.nextKey);
       },
     }),
-    ...(["PUT", "DELETE"] as const).map((method) =>
-      route({
-        method,
-        path: "/api/v1/discussions/:id/messages/:seq/reactions/:emoji",
-        access: "token",
-        params: reactionParams,
-        handle: async ({ caller, params }) => {
-          await react(pool, act(caller, params), params.emoji, method === "PUT");
-          return noContent();
-        },
-      }),
-    ),
   ];
+}
+
+export function reactionRoutes(parts: Parts): Route[] {
+  return (["PUT", "DELETE"] as const).map((method) =>
+    route({
+      method,
+      path: "/api/v1/discussions/:id/messages/:seq/reactions/:emoji",
+      name: method === "PUT" ? "addReaction" : "removeReaction",
+      summary: method === "PUT" ? "React to a message" : "Take a reaction back",
+      tag: "Messages",
+      access: "token",
+      params: reactionParams,
+      answers: { 204: null },
+      refusals: [...messageRefusals, "message_deleted", "blocked", "too_many_reactions"],
+      handle: async ({ caller, params }) => {
+        await react(parts.pool, actOf(caller, params), params.emoji, method === "PUT");
+        return noContent();
+      },
+    }),
+  );
+}
+
+function actOf(caller: Caller, params: z.output<typeof messageParams>): Act {
+  const { user_id, session_id } = caller;
+  return { session_id, user_id, discussion_id: params.id, seq: params.seq };
 }

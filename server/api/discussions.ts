@@ -1,8 +1,11 @@
+import type { HTTPResponse } from "h3";
 import { z } from "zod";
+import type { Pool } from "../../sql/database.ts";
 import { findDiscussion, listDiscussions, listPublicDiscussions } from "../../sql/discussions.ts";
 import { changeDiscussion, createDirect, createGroup, removeDiscussion } from "../commands/discussions.ts";
 import { fail } from "../errors.ts";
 import { idSchema, idsSchema, limitSchema, pageCursorSchema, text, timestampSchema } from "../fields.ts";
+import { discussionSchema, pageOf, streamCursorSchema } from "../schemas.ts";
 import type { Parts } from "./parts.ts";
 import { json, list, noContent, type Route, route } from "./route.ts";
 
@@ -30,17 +33,22 @@ const changeBody = z.strictObject({
   visibility: visibilitySchema.optional(),
 });
 
-export function discussionRoutes(parts: Parts): Route[] {
-  const { pool } = parts;
-  const show = async (id: string, readerId: string) =>
-    json(200, (await findDiscussion(pool, id, readerId)) ?? fail("discussion_not_found"));
-
+/** All of them. */
+export function discussionsRoutes({ pool }: Parts): Route[] {
   return [
     route({
       method: "POST",
       path: "/api/v1/discussions",
+      name: "createDiscussion",
+      summary: "Open a discussion, or find the one that there is",
+      tag: "Discussions",
       access: "session",
       body: createBody,
+      answers: {
+        201: discussionSchema,
+        200: { schema: discussionSchema, description: "It was there already." },
+      },
+      refusals: ["user_not_found", "blocked", "discussion_not_found"],
       handle: async ({ caller, body }) => {
         // An existing one may be deleted before it is read; then it has to be created after all.
         for (let attempt = 0; attempt < 3; attempt++) {
@@ -57,8 +65,13 @@ export function discussionRoutes(parts: Parts): Route[] {
     route({
       method: "GET",
       path: "/api/v1/discussions",
+      name: "listDiscussions",
+      summary: "One's discussions, latest activity first; or public groups",
+      tag: "Discussions",
       access: "session",
       query: listQuery,
+      answers: { 200: pageOf(discussionSchema, { cursor: streamCursorSchema }) },
+      refusals: [],
       handle: async ({ caller, query }) => {
         const filter = { reader_id: caller.user_id, after: query.cursor, limit: query.limit };
         const page = query.visibility
@@ -67,35 +80,61 @@ export function discussionRoutes(parts: Parts): Route[] {
         return list(page.items, page.nextKey, { cursor: page.cursor });
       },
     }),
+  ];
+}
+
+/** One of them. */
+export function discussionRoutes({ pool }: Parts): Route[] {
+  return [
     route({
       method: "GET",
       path: "/api/v1/discussions/:id",
+      name: "readDiscussion",
+      summary: "A discussion",
+      tag: "Discussions",
       access: "session",
       params: discussionParams,
-      handle: async ({ caller, params }) => show(params.id, caller.user_id),
+      answers: { 200: discussionSchema },
+      refusals: ["discussion_not_found"],
+      handle: async ({ caller, params }) => show(pool, params.id, caller.user_id),
     }),
     route({
       method: "PATCH",
       path: "/api/v1/discussions/:id",
+      name: "updateDiscussion",
+      summary: "Rename a group, or open or close it",
+      tag: "Discussions",
       access: "session",
       params: discussionParams,
       body: changeBody,
+      answers: { 200: discussionSchema },
+      refusals: ["discussion_not_found", "not_a_member", "forbidden", "direct_discussion"],
       handle: async ({ caller, params, body }) => {
         await changeDiscussion(pool, caller.user_id, params.id, body);
-        return show(params.id, caller.user_id);
+        return show(pool, params.id, caller.user_id);
       },
     }),
     route({
       method: "DELETE",
       path: "/api/v1/discussions/:id",
+      name: "deleteDiscussion",
+      summary: "Delete a group with all that is in it",
+      tag: "Discussions",
       access: "session",
       params: discussionParams,
+      answers: { 204: null },
+      refusals: ["discussion_not_found", "not_a_member", "forbidden", "direct_discussion"],
       handle: async ({ caller, params }) => {
         await removeDiscussion(pool, caller.user_id, params.id);
         return noContent();
       },
     }),
   ];
+}
+
+/** The answer of whatever changes a discussion. Throws discussion_not_found. */
+export async function show(pool: Pool, id: string, readerId: string): Promise<HTTPResponse> {
+  return json(200, (await findDiscussion(pool, id, readerId)) ?? fail("discussion_not_found"));
 }
 
 /** The key of a page of one's own discussions starts with a timestamp, that of public ones with a name. */

@@ -1,5 +1,4 @@
 import { z } from "zod";
-import { findDiscussion } from "../../sql/discussions.ts";
 import { findStanding, listMembers } from "../../sql/members.ts";
 import { addMembers, changeRole, joinDiscussion, mute, removeMember } from "../commands/members.ts";
 import { fail } from "../errors.ts";
@@ -11,6 +10,8 @@ import {
   pageCursorSchema,
   timestampSchema,
 } from "../fields.ts";
+import { discussionSchema, memberSchema, pageOf, readMarkSchema } from "../schemas.ts";
+import { show } from "./discussions.ts";
 import type { Parts } from "./parts.ts";
 import { json, list, noContent, type Route, route } from "./route.ts";
 
@@ -25,28 +26,44 @@ const roleBody = z.strictObject({ role: z.enum(["owner", "admin", "member"]) });
 const muteBody = z.strictObject({ until: momentSchema.nullable() });
 const readBody = z.strictObject({ seq: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER) });
 
-export function memberRoutes(parts: Parts): Route[] {
-  const { pool } = parts;
-  const show = async (id: string, readerId: string) =>
-    json(200, (await findDiscussion(pool, id, readerId)) ?? fail("discussion_not_found"));
+const memberRefusals = [
+  "discussion_not_found",
+  "not_a_member",
+  "member_not_found",
+  "forbidden",
+  "direct_discussion",
+  "last_owner",
+] as const;
 
+/** Who is in a discussion. */
+export function membersRoutes({ pool }: Parts): Route[] {
   return [
     route({
       method: "POST",
       path: "/api/v1/discussions/:id/join",
+      name: "join",
+      summary: "Join a public group",
+      tag: "Members",
       access: "session",
       params: discussionParams,
+      answers: { 200: discussionSchema },
+      refusals: ["discussion_not_found"],
       handle: async ({ caller, params }) => {
         await joinDiscussion(pool, caller.user_id, params.id);
-        return show(params.id, caller.user_id);
+        return show(pool, params.id, caller.user_id);
       },
     }),
     route({
       method: "GET",
       path: "/api/v1/discussions/:id/members",
+      name: "listMembers",
+      summary: "The members of a discussion",
+      tag: "Members",
       access: "session",
       params: discussionParams,
       query: membersQuery,
+      answers: { 200: pageOf(memberSchema) },
+      refusals: ["discussion_not_found"],
       handle: async ({ caller, params, query }) => {
         if ((await findStanding(pool, params.id, caller.user_id)) === null) fail("discussion_not_found");
         const filter = { discussion_id: params.id, after: query.cursor, limit: query.limit };
@@ -57,30 +74,51 @@ export function memberRoutes(parts: Parts): Route[] {
     route({
       method: "POST",
       path: "/api/v1/discussions/:id/members",
+      name: "addMembers",
+      summary: "Add people to a group",
+      tag: "Members",
       access: "session",
       params: discussionParams,
       body: addBody,
+      answers: { 200: discussionSchema },
+      refusals: ["discussion_not_found", "not_a_member", "direct_discussion", "user_not_found"],
       handle: async ({ caller, params, body }) => {
         await addMembers(pool, caller.user_id, params.id, body.user_ids);
-        return show(params.id, caller.user_id);
+        return show(pool, params.id, caller.user_id);
       },
     }),
+  ];
+}
+
+/** One member. */
+export function memberRoutes({ pool }: Parts): Route[] {
+  return [
     route({
       method: "PATCH",
       path: "/api/v1/discussions/:id/members/:user_id",
+      name: "changeRole",
+      summary: "Change a member's role",
+      tag: "Members",
       access: "session",
       params: memberParams,
       body: roleBody,
+      answers: { 200: discussionSchema },
+      refusals: memberRefusals,
       handle: async ({ caller, params, body }) => {
         await changeRole(pool, caller.user_id, params.id, params.user_id, body.role);
-        return show(params.id, caller.user_id);
+        return show(pool, params.id, caller.user_id);
       },
     }),
     route({
       method: "DELETE",
       path: "/api/v1/discussions/:id/members/:user_id",
+      name: "removeMember",
+      summary: "Remove a member, or leave",
+      tag: "Members",
       access: "session",
       params: memberParams,
+      answers: { 204: null },
+      refusals: memberRefusals,
       handle: async ({ caller, params }) => {
         await removeMember(pool, caller.user_id, params.id, params.user_id);
         return noContent();
@@ -95,18 +133,28 @@ export function readRoutes(parts: Parts): Route[] {
     route({
       method: "PUT",
       path: "/api/v1/discussions/:id/read",
+      name: "markRead",
+      summary: "Mark a discussion as read up to a message",
+      tag: "Members",
       access: "token",
       params: discussionParams,
       body: readBody,
+      answers: { 200: readMarkSchema },
+      refusals: ["discussion_not_found", "not_a_member", "overloaded"],
       handle: async ({ caller, params, body }) =>
         json(200, await parts.readMarks.mark({ ...caller, discussion_id: params.id, seq: body.seq })),
     }),
     route({
       method: "PUT",
       path: "/api/v1/discussions/:id/mute",
+      name: "mute",
+      summary: "Ask for no notifications for a while, or for all again",
+      tag: "Members",
       access: "session",
       params: discussionParams,
       body: muteBody,
+      answers: { 204: null },
+      refusals: ["discussion_not_found", "not_a_member"],
       handle: async ({ caller, params, body }) => {
         await mute(parts.pool, caller.user_id, params.id, body.until);
         return noContent();

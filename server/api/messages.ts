@@ -10,6 +10,7 @@ import {
   seqSchema,
   timestampSchema,
 } from "../fields.ts";
+import { messageSchema, pageOf, streamCursorSchema } from "../schemas.ts";
 import type { Parts } from "./parts.ts";
 import { json, list, type Route, route } from "./route.ts";
 import { requireMembership } from "./standing.ts";
@@ -40,15 +41,38 @@ const messagesQuery = z.object({
   cursor: pageCursorSchema(z.tuple([timestampSchema, idSchema, z.number().int()])),
 });
 
+const historySchema = z.strictObject({
+  items: z.array(messageSchema),
+  has_before: z.boolean(),
+  has_after: z.boolean(),
+  cursor: streamCursorSchema,
+});
+
+/** Sending. */
 export function messageRoutes(parts: Parts): Route[] {
   return [
     route({
       method: "POST",
       path: "/api/v1/discussions/:id/messages",
+      name: "sendMessage",
+      summary: "Send a message",
+      tag: "Messages",
       // send_messages() checks the session with everything else, in the statement that stores.
       access: "token",
       params: discussionParams,
       body: sendBody,
+      answers: {
+        201: messageSchema,
+        200: { schema: messageSchema, description: "The same `client_id` had stored it before." },
+      },
+      refusals: [
+        "discussion_not_found",
+        "not_a_member",
+        "reply_not_found",
+        "blocked",
+        "client_id_reused",
+        "overloaded",
+      ],
       handle: async ({ caller, params, body }) => {
         const sent = await parts.sender.send({
           session_id: caller.session_id,
@@ -61,12 +85,23 @@ export function messageRoutes(parts: Parts): Route[] {
         return json(sent.created ? 201 : 200, sent.message);
       },
     }),
+  ];
+}
+
+/** Reading. */
+export function historyRoutes(parts: Parts): Route[] {
+  return [
     route({
       method: "GET",
       path: "/api/v1/discussions/:id/messages",
+      name: "readHistory",
+      summary: "The messages of a discussion, by rising seq",
+      tag: "Messages",
       access: "session",
       params: discussionParams,
       query: historyQuery,
+      answers: { 200: historySchema },
+      refusals: ["discussion_not_found", "not_a_member"],
       handle: async ({ caller, params, query }) => {
         const page = await readHistory(parts.pool, params.id, caller.user_id, historyWindow(query));
         requireMembership(page.standing);
@@ -76,8 +111,13 @@ export function messageRoutes(parts: Parts): Route[] {
     route({
       method: "GET",
       path: "/api/v1/messages",
+      name: "listMessages",
+      summary: "Messages across one's discussions, newest first",
+      tag: "Messages",
       access: "session",
       query: messagesQuery,
+      answers: { 200: pageOf(messageSchema) },
+      refusals: ["discussion_not_found", "not_a_member"],
       handle: async ({ caller, query }) => {
         const page = await listMessages(parts.pool, {
           reader_id: caller.user_id,

@@ -1,7 +1,7 @@
 import { readdir, readFile } from "node:fs/promises";
 import { extname } from "node:path";
-import { HTTPResponse } from "h3";
-import { type Route, route } from "./route.ts";
+import { fileRoute } from "./files.ts";
+import type { Route } from "./route.ts";
 
 const folder = new URL("../../web/", import.meta.url);
 const types: Readonly<Record<string, string>> = {
@@ -10,28 +10,17 @@ const types: Readonly<Record<string, string>> = {
   ".js": "text/javascript; charset=utf-8",
   ".svg": "image/svg+xml",
 };
-const headers = {
-  // Scripts and styles come from here only; nothing inline, no frames, no plug-ins.
-  "content-security-policy":
-    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'",
-  "x-content-type-options": "nosniff",
-  "referrer-policy": "no-referrer",
-  "cache-control": "no-cache",
-};
 
-/** The chat page: the few files of web/, read once at the start. */
+/** The chat page: the few files of web/. */
 export async function pageRoutes(): Promise<Route[]> {
-  const files = (await readdir(folder)).filter((file) => types[extname(file)]);
-  return Promise.all(
-    files.map(async (file) => {
-      const body = await readFile(new URL(file, folder));
-      return route({
-        method: "GET",
-        path: file === "index.html" ? "/" : `/${file}`,
-        access: "open",
-        handle: async () =>
-          new HTTPResponse(body, { headers: { ...headers, "content-type": types[extname(file)] as string } }),
-      });
-    }),
-  );
+  const routes: Route[] = [];
+  for (const file of await readdir(folder)) {
+    const mediaType = types[extname(file)];
+    if (mediaType === undefined) continue;
+    const path = file === "index.html" ? "/" : `/${file}`;
+    routes.push(
+      fileRoute({ path, mediaType, read: () => readFile(new URL(file, folder)), documentation: null }),
+    );
+  }
+  return routes;
 }

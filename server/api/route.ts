@@ -1,6 +1,6 @@
 import { assertBodySize, getRouterParams, type H3Event, HTTPResponse } from "h3";
 import type { z } from "zod";
-import { fail } from "../errors.ts";
+import { type ErrorCode, fail } from "../errors.ts";
 import { encodePageCursor } from "../fields.ts";
 import { limits } from "../limits.ts";
 import { parse } from "./problems.ts";
@@ -12,6 +12,18 @@ import { parse } from "./problems.ts";
 export type Access = "open" | "session" | "token";
 
 export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+
+/** The chapters of the API document. */
+export type Tag =
+  | "Accounts"
+  | "Users"
+  | "Discussions"
+  | "Members"
+  | "Messages"
+  | "Search"
+  | "Attachments"
+  | "Streams"
+  | "Operations";
 
 /** The authenticated caller. */
 export interface Caller {
@@ -31,8 +43,38 @@ export interface Call<A extends Access, P, Q, B> {
   body: Output<B>;
 }
 
+/** An answer that is more than a JSON body. */
+export interface AnswerDescription {
+  description?: string;
+  /** Of the body; without one it is told by its media types alone. */
+  schema?: z.ZodType;
+  /** Default: application/json if there is a schema, else no body. May be patterns such as image/*. */
+  mediaTypes?: readonly string[];
+  /** Header → what it tells. */
+  headers?: Readonly<Record<string, string>>;
+}
+
+/**
+ * What a route tells of itself, for the API document (openapi.ts) and for the tests, which check every answer
+ * against it. Requests do not come by here.
+ */
+export interface Documentation {
+  /** What generated clients call it: addMembers. */
+  name: string;
+  /** One line: Add people to a group. */
+  summary: string;
+  description?: string;
+  tag: Tag;
+  /** Status → its JSON body; null: without a body. */
+  answers: Readonly<Record<number, z.ZodType | AnswerDescription | null>>;
+  /** What it may refuse with, besides what follows from its access and inputs: see refusalsOf(). */
+  refusals: readonly ErrorCode[];
+  /** Bodies that are not JSON and are read by the handler, by media type. */
+  uploads?: Readonly<Record<string, z.ZodType>>;
+}
+
 /** A route: its schemas are its documentation, and what is checked. */
-export interface RouteDefinition<A extends Access, P, Q, B> {
+export interface RouteDefinition<A extends Access, P, Q, B> extends Documentation {
   method: Method;
   path: string;
   access: A;
@@ -42,9 +84,18 @@ export interface RouteDefinition<A extends Access, P, Q, B> {
   handle(call: Call<A, P, Q, B>): Promise<HTTPResponse>;
 }
 
-export interface Route {
+/** A route as the API document shows it. */
+export interface Described {
   method: Method;
   path: string;
+  access: Access | "stream";
+  /** Null for the files of pages, which are not part of the API. */
+  documentation:
+    | (Documentation & Partial<Record<"params" | "query" | "headers" | "body", z.ZodType | undefined>>)
+    | null;
+}
+
+export interface Route extends Described {
   access: Access;
   /** Parses the request, and calls the handler. Throws Failure and whatever the handler throws. */
   call(event: H3Event, caller: Caller | null): Promise<HTTPResponse>;
@@ -61,6 +112,7 @@ export function route<
     method,
     path,
     access,
+    documentation: definition,
     call: async (event, caller) => {
       const params = definition.params && parse(definition.params, getRouterParams(event, { decode: true }));
       const query = definition.query && parse(definition.query, Object.fromEntries(event.url.searchParams));

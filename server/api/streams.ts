@@ -9,6 +9,7 @@ import { cursorSchema, idSchema } from "../fields.ts";
 import type { LiveOpening } from "./authentication.ts";
 import type { Parts } from "./parts.ts";
 import { parse } from "./problems.ts";
+import type { Described } from "./route.ts";
 import { requireMembership } from "./standing.ts";
 
 /** The paths of streams: all of one's discussions, or one; as Server-Sent Events, or as a WebSocket. */
@@ -17,6 +18,41 @@ const paths = /^\/api\/v1(?:\/discussions\/([^/]+))?\/(events|ws)$/;
 export const handedOver = Symbol("handed over");
 
 const cursorField = z.object({ since: cursorSchema.optional() });
+
+/** The addresses of streams as the API document tells them; what goes over them is told in asyncapi.ts. */
+export const streamRoutes: readonly Described[] = [
+  describe("/api/v1/events", "openEvents", "Hear all of one's discussions, as Server-Sent Events"),
+  describe("/api/v1/discussions/:id/events", "openDiscussionEvents", "Hear one discussion, likewise"),
+  describe("/api/v1/ws", "openSocket", "Open a WebSocket for all of one's discussions"),
+  describe("/api/v1/discussions/:id/ws", "openDiscussionSocket", "Open a WebSocket for one discussion"),
+];
+
+function describe(path: string, name: string, summary: string): Described {
+  const isSocket = path.endsWith("/ws");
+  const isOne = path.includes(":id");
+  return {
+    method: "GET",
+    path,
+    access: "stream",
+    documentation: {
+      name,
+      summary,
+      description: "What goes over it is described in [/asyncapi.json](/asyncapi.json).",
+      tag: "Streams",
+      params: isOne ? z.object({ id: idSchema }) : undefined,
+      query: cursorField.extend({ ticket: z.string().optional() }),
+      headers: isSocket ? undefined : z.object({ "Last-Event-ID": cursorSchema.optional() }),
+      answers: isSocket
+        ? { 101: { description: "The socket is open." } }
+        : { 200: { description: "Events, until it is closed.", mediaTypes: ["text/event-stream"] } },
+      refusals: [
+        "overloaded",
+        ...(isOne ? (["discussion_not_found", "not_a_member"] as const) : []),
+        ...(isSocket ? (["origin_not_allowed", "upgrade_required"] as const) : []),
+      ],
+    },
+  };
+}
 
 /** What a stream's address asks for. Null for any other path. */
 export function matchStream(path: string): { discussionId: string | null; kind: "events" | "ws" } | null {

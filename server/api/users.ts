@@ -11,6 +11,7 @@ import {
   passwordSchema,
   text,
 } from "../fields.ts";
+import { meSchema, pageOf, userSchema } from "../schemas.ts";
 import type { Parts } from "./parts.ts";
 import { json, list, noContent, type Route, route } from "./route.ts";
 
@@ -40,8 +41,13 @@ export function userRoutes(parts: Parts): Route[] {
     route({
       method: "GET",
       path: "/api/v1/users",
+      name: "listUsers",
+      summary: "The people one can talk to",
+      tag: "Users",
       access: "session",
       query: usersQuery,
+      answers: { 200: pageOf(userSchema) },
+      refusals: [],
       handle: async ({ query }) => {
         const page = await listUsers(parts.pool, {
           query: query.query,
@@ -54,34 +60,59 @@ export function userRoutes(parts: Parts): Route[] {
     }),
     route({
       method: "GET",
-      path: "/api/v1/users/me",
+      path: "/api/v1/users/:id",
+      name: "readUser",
+      summary: "A user",
+      tag: "Users",
       access: "session",
+      params: userParams,
+      answers: { 200: userSchema },
+      refusals: ["user_not_found"],
+      handle: async ({ params }) =>
+        json(200, (await findUser(parts.pool, params.id)) ?? fail("user_not_found")),
+    }),
+  ];
+}
+
+export function meRoutes(parts: Parts): Route[] {
+  return [
+    route({
+      method: "GET",
+      path: "/api/v1/users/me",
+      name: "readMe",
+      summary: "Oneself",
+      tag: "Users",
+      access: "session",
+      answers: { 200: meSchema },
+      refusals: [],
       handle: async ({ caller }) => json(200, await findMe(parts.pool, caller.user_id)),
     }),
     route({
       method: "PATCH",
       path: "/api/v1/users/me",
+      name: "updateMe",
+      summary: "Change one's own name, address, status or password",
+      tag: "Users",
       access: "session",
       body: updateMeBody,
+      answers: { 200: meSchema },
+      refusals: ["invalid_credentials", "email_taken", "overloaded"],
       handle: async ({ caller, body }) => json(200, await updateMe(parts.accounts, caller, body)),
     }),
     route({
       method: "DELETE",
       path: "/api/v1/users/me",
+      name: "eraseMe",
+      summary: "Erase one's account; messages stay, by a deleted user",
+      tag: "Users",
       access: "session",
       body: eraseMeBody,
+      answers: { 204: null },
+      refusals: ["invalid_credentials", "overloaded"],
       handle: async ({ caller, body }) => {
         await eraseMe(parts.accounts, caller.user_id, body.password);
         return noContent();
       },
-    }),
-    route({
-      method: "GET",
-      path: "/api/v1/users/:id",
-      access: "session",
-      params: userParams,
-      handle: async ({ params }) =>
-        json(200, (await findUser(parts.pool, params.id)) ?? fail("user_not_found")),
     }),
   ];
 }

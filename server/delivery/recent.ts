@@ -49,8 +49,8 @@ export class RecentEvents {
   }
 
   /**
-   * Does to the events that told of a message what its edit or deletion did to them in the database: they tell
-   * it as it is now, with the reactions of their time.
+   * Does to the events that told of a message what its edit or deletion did to them in the database: they
+   * tell it as it is now, with the reactions of their time.
    */
   rewrite(change: LogEvent): void {
     const changed = readChange(change);

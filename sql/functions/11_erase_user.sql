@@ -2,7 +2,8 @@
 -- user without a name. Groups whose last owner goes get another: the admin, else the member, who is there
 -- longest; groups of nobody else go. Under the locks of all the discussions that it leaves. False if the
 -- password is not that one any more.
-CREATE OR REPLACE FUNCTION erase_user(erased_id uuid, current_hash text) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION erase_user(erased_id uuid, current_hash text) RETURNS boolean
+LANGUAGE plpgsql AS $$
 DECLARE
   left_ids uuid[];
   deserted_ids uuid[];

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { checkAnswer } from "./documents.ts";
 
 // biome-ignore lint/suspicious/noExplicitAny: answers are read field by field, and a wrong one fails its test
 export type Json = any;
@@ -20,7 +21,10 @@ export class Client {
     this.url = url;
   }
 
-  /** Sends a request to a path below /api/v1 and reads its JSON, whatever the status. */
+  /**
+   * Sends a request to a path below /api/v1 and reads its answer, whatever the status. Fails if that is not
+   * an answer of which /openapi.json tells.
+   */
   async call(
     method: string,
     path: string,
@@ -37,11 +41,14 @@ export class Client {
       ...(body !== undefined && { body: typeof body === "string" ? body : JSON.stringify(body) }),
     });
     const text = await response.text();
-    return {
+    const isJson = /\bjson\b/.test(response.headers.get("content-type") ?? "");
+    const answer: Answer = {
       status: response.status,
       headers: response.headers,
-      body: text === "" ? null : JSON.parse(text),
+      body: text === "" ? null : isJson ? JSON.parse(text) : text,
     };
+    await checkAnswer(this.url, method, `/api/v1${path}`, answer);
+    return answer;
   }
 
   /** The same, for a request that must succeed; gives the body. */

@@ -1,6 +1,7 @@
 import { EventSource } from "eventsource";
 import { WebSocket } from "ws";
 import type { Client, Json } from "./client.ts";
+import { checkEvent } from "./documents.ts";
 
 export type StreamKind = "sse" | "ws";
 
@@ -124,6 +125,7 @@ function createStream(cut: () => void, send: (frame: unknown) => void = () => {}
       wake();
     },
     take: (json: Json) => {
+      checkEvent(json);
       received.push(json);
       wake();
     },

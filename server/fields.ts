@@ -72,10 +72,20 @@ export const timestampSchema = z
   .string()
   .regex(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?\+00$/, "is not a timestamp")
   .refine((value) => !Number.isNaN(Date.parse(value)));
-/** A point in time as clients write it: RFC 3339 with any offset. */
-export const momentSchema = z.iso.datetime({ offset: true });
-export const seqSchema = z.coerce.number().int().positive().max(Number.MAX_SAFE_INTEGER);
-export const limitSchema = z.coerce.number().int().min(1).max(limits.pageMost).default(limits.pageDefault);
+/** A point in time as clients write it: RFC 3339 with any offset. Postgres has no year 0. */
+export const momentSchema = z.iso
+  .datetime({ offset: true })
+  .refine((value) => Date.parse(value) >= 0, { error: "must not be before 1970" });
+/** Numbers in addresses: digits, and nothing else that JavaScript takes for a number. */
+export function digits(min: number, max: number) {
+  return z
+    .string()
+    .regex(/^(0|[1-9][0-9]*)$/, { error: "must be a number", abort: true })
+    .transform(Number)
+    .pipe(z.number().int().min(min).max(max));
+}
+export const seqSchema = digits(1, Number.MAX_SAFE_INTEGER);
+export const limitSchema = digits(1, limits.pageMost).default(limits.pageDefault);
 
 /** A cursor of a stream: `<epoch>.<position>`. */
 export const cursorSchema = z

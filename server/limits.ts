@@ -86,6 +86,8 @@ export const limits = {
 
   /** The feed looks at the log's end this often; twice this is the longest that a lost NOTIFY goes unseen. */
   watchdogMs: 2_000,
+  /** A stream that begins waits so long for the announcement of what its opening has seen. */
+  announcementMs: 50,
   /** A listener that was not connected at so many looks in a row is replaced. */
   deafChecks: 5,
   listenerConnectMs: 5_000,

@@ -4,6 +4,7 @@ import { listMessages, readHistory } from "../../sql/messages.ts";
 import {
   clientIdSchema,
   contentSchema,
+  digits,
   idSchema,
   limitSchema,
   pageCursorSchema,
@@ -24,7 +25,7 @@ const sendBody = z.strictObject({
 const historyQuery = z
   .object({
     before: seqSchema.optional(),
-    after: z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER).optional(),
+    after: digits(0, Number.MAX_SAFE_INTEGER).optional(),
     around: seqSchema.optional(),
     limit: limitSchema,
   })

@@ -99,7 +99,11 @@ export function beginStream(parts: Parts, { opening, discussionId }: Opened, wir
     discussionId,
     authorizedAt: opening.newest,
   };
-  const stream = new Stream(owner, wire, { position: opening.start, discussionIds: opening.discussion_ids });
+  const stream = new Stream(owner, wire, {
+    position: opening.start,
+    discussionIds: opening.discussion_ids,
+    left: opening.left === null ? null : new Map(Object.entries(JSON.parse(opening.left))),
+  });
   parts.hub.add(stream);
   if (opening.reset_reason) stream.reset(opening.epoch, opening.reset_reason);
   join(parts.joins, stream).catch((error) => {

@@ -1,6 +1,6 @@
 import { type Act, type ActResult, deleteMessage, editMessage, setReaction } from "../../sql/changes.ts";
 import type { Pool } from "../../sql/database.ts";
-import { fail } from "../errors.ts";
+import { Failure, fail } from "../errors.ts";
 import { limits } from "../limits.ts";
 
 /**
@@ -30,7 +30,8 @@ export async function react(pool: Pool, act: Act, emoji: string, present: boolea
 function accepted(result: ActResult): string {
   if ("json" in result) return result.json;
   if (result.code === "content_required") {
-    return fail("invalid_request", "content: may be empty only with attachments");
+    const fields = [{ path: "content", message: "may be empty only with attachments" }];
+    throw new Failure("invalid_request", "content: may be empty only with attachments", { fields });
   }
   return fail(result.code);
 }

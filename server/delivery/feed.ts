@@ -45,6 +45,7 @@ export class Feed {
   /** The log's end at the last check: by the next one it must have been heard of. */
   #owed = 0;
   #onFirstListening = () => {};
+  #awaited: { position: number; resolve: () => void }[] = [];
 
   constructor(options: FeedOptions) {
     this.#options = options;
@@ -69,6 +70,16 @@ export class Feed {
   /** The events after a position from memory; null if they are no longer there. */
   recentAfter(position: number): readonly EncodedEvent[] | null {
     return position >= this.#position ? [] : this.#recent.after(position);
+  }
+
+  /**
+   * Waits until the event at a position went out; if its announcement does not come soon, reads. A bounded
+   * time, after which it may not have: then nothing in memory is to be trusted, as it may have been changed.
+   */
+  async reach(position: number): Promise<void> {
+    if (this.#position >= position) return;
+    const reached = new Promise<void>((resolve) => this.#awaited.push({ position, resolve }));
+    await within(limits.announcementMs, reached).catch(() => this.#readGap());
   }
 
   /** Begins at the log's end, with the newest events in memory, and listens. Throws what Postgres throws. */
@@ -213,6 +224,13 @@ export class Feed {
       fresh.push(encoded);
     }
     if (fresh.length > 0) this.#options.onEvents(fresh);
+    if (this.#awaited.length > 0) this.#tellAwaited();
+  }
+
+  #tellAwaited(): void {
+    const awaited = this.#awaited;
+    this.#awaited = awaited.filter(({ position }) => position > this.#position);
+    for (const { position, resolve } of awaited) if (position <= this.#position) resolve();
   }
 
   #scheduleWatchdog(): void {

@@ -103,7 +103,7 @@ export class Hub {
     const { discussion_id, user_id, type } = encoded.event;
     for (const stream of this.#byUser.get(user_id) ?? []) {
       if (!stream.isLive) {
-        stream.endIfOver(encoded);
+        stream.foresee(encoded);
         continue;
       }
       if (joiningTypes.has(type) && stream.covers(discussion_id))

@@ -26,15 +26,17 @@ const bytesPerWrite = 64 * 1024;
  */
 export async function join(parts: JoinParts, stream: Stream): Promise<void> {
   const { feed, hub } = parts;
+  await feed.reach(stream.owner.authorizedAt);
   for (;;) {
     if (stream.isClosed) return;
     if (stream.isCongested()) {
       await waitForRoom(stream);
       continue;
     }
-    // What was stored before the stream was asked for comes before `ready`, even where the feed is behind.
+    // What was stored before the stream was asked for comes before `ready`, even where the feed is behind. It
+    // may have changed what memory holds: then the table tells.
     const end = Math.max(feed.position, stream.owner.authorizedAt);
-    const recent = feed.recentAfter(stream.position);
+    const recent = feed.position < end ? null : feed.recentAfter(stream.position);
     if (recent === null || (recent.length === 0 && stream.position < end)) {
       await replayPage(parts, stream, end);
       continue;

@@ -37,6 +37,15 @@ export interface StreamOwner {
   authorizedAt: number;
 }
 
+/** Where a stream begins. */
+export interface StreamStart {
+  position: number;
+  /** Of which discussions the user was a member there. */
+  discussionIds: readonly string[];
+  /** Of which the user no longer is one, and when that ended; null: none. */
+  left: Map<string, string> | null;
+}
+
 /**
  * One subscription to the log. It is shown every event after its position, by the replay and then by the hub,
  * and decides what its client hears: all the logic of membership is here, so replay and live cannot differ.
@@ -48,13 +57,15 @@ export class Stream {
   readonly discussions = new Set<string>();
   /** Whether the hub shows it every event: its replay is over. */
   isLive = false;
+  #left: Map<string, string> | null;
   #position: number;
   #pending: Buffer[] = [];
   #pendingBytes = 0;
   #closed = false;
   #isHeard = true;
 
-  constructor(owner: StreamOwner, wire: Wire, start: { position: number; discussionIds: readonly string[] }) {
+  constructor(owner: StreamOwner, wire: Wire, start: StreamStart) {
+    this.#left = start.left;
     this.owner = owner;
     this.#wire = wire;
     this.#position = start.position;
@@ -91,6 +102,7 @@ export class Stream {
     }
     if (!this.discussions.has(discussion_id)) return;
     if (internalTypes.has(type) || (user_id !== "" && privateTypes.has(type))) return;
+    if (this.#left !== null && isEditedSince(this.#left.get(discussion_id), encoded)) return;
     this.#push(encoded.bytes(this.#wire.format));
   }
 
@@ -180,6 +192,19 @@ export class Stream {
   }
 
   /**
+   * Tells a stream that is still replaying of an event that concerns its user, which it would meet only later.
+   */
+  foresee(encoded: EncodedEvent): void {
+    this.endIfOver(encoded);
+    const { position, discussion_id, type, at } = encoded.event;
+    if (position <= this.owner.authorizedAt) return;
+    if (joiningTypes.has(type)) this.#left?.delete(discussion_id);
+    if (!leavingTypes.has(type)) return;
+    this.#left ??= new Map();
+    this.#left.set(discussion_id, at);
+  }
+
+  /**
    * Ends the stream at once if an event takes the right to it away: also while it is still replaying, which
    * would meet that event only later. A removal before the right was checked was undone by a later joining.
    */
@@ -218,4 +243,14 @@ export class Stream {
     this.#pending.push(bytes);
     this.#pendingBytes += bytes.length;
   }
+}
+
+/**
+ * The log tells messages as they are now. What somebody wrote into one after the membership ended is nothing
+ * for the former member, who is told of the time before.
+ */
+function isEditedSince(leftAt: string | undefined, { event }: EncodedEvent): boolean {
+  if (leftAt === undefined || !event.data.startsWith('{"message":')) return false;
+  const [, editedAt] = /"edited_at":"([^"]+)"/.exec(event.data) ?? [];
+  return editedAt !== undefined && editedAt >= leftAt;
 }

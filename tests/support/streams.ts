@@ -53,6 +53,8 @@ const types = [
   "member.updated",
   "member.removed",
   "read.updated",
+  "typing",
+  "presence",
   "ready",
   "reset",
   "closed",

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "uvu";
 import { eventsOf, login, openReady, viaInstance } from "../delivery/help.ts";
-import { assertProblem, assertRefused, Client, type Json, pages } from "../support/client.ts";
+import { type Answer, assertProblem, assertRefused, Client, type Json, pages } from "../support/client.ts";
 import { withServer } from "../support/server.ts";
 import {
   ask,
@@ -39,6 +39,8 @@ async function unblock(by: Client, whom: Client): Promise<void> {
   const answer = await by.call("DELETE", `/users/${whom.user.id}/block`);
   assert.deepEqual([answer.status, answer.body], [204, null]);
 }
+
+const noon = "2031-05-06T12:00:00.000Z";
 
 const startDirect = (by: Client, other: Client) =>
   by.call("POST", "/discussions", { kind: "direct", user_id: other.user.id });
@@ -192,6 +194,66 @@ test("blocking and unblocking again changes nothing, and only oneself sees whom 
     assert.equal((await bob.ok("GET", `/users/${ann.user.id}`)).username, "ann", "and is not told");
   }, env));
 
+test("a block holds in a discussion that is begun after it, whoever begins it", () =>
+  withServer(async (t) => {
+    const [ann, bob] = await people(t.url, "ann", "bob");
+    await block(ann, bob);
+    const begun = await startDirect(ann, bob);
+    // That the blocker begins one is not spoken of; if it may be, it lets the blocked one say nothing.
+    if (begun.status === 201) assertCode(await byRest(bob).send(begun.body.id, "at last"), "blocked");
+    else assertProblem(begun, 403, "blocked");
+    await unblock(ann, bob);
+    const { body } = await startDirect(bob, ann);
+    assertDone(await byRest(bob).send(body.id, "at last"));
+    await block(ann, bob);
+    assertCode(await byRest(bob).send(body.id, "once more"), "blocked");
+  }, env));
+
+test("a block and the beginning of the discussion at once leave the blocked one blocked", () =>
+  withServer(async (t) => {
+    const far = (await t.another()).url;
+    const [ann] = await people(t.url, "ann");
+    const crowd = await people(t.url, ...range(1, 24).map((n) => `bob${n}`));
+    for (const [index, bob] of crowd.entries()) {
+      const [one, other] = index % 2 ? [ann, viaInstance(bob, far)] : [viaInstance(ann, far), bob];
+      const begin = () => (index % 3 ? startDirect(other, ann) : startDirect(one, bob));
+      const [begun] = await Promise.all(
+        index % 4 < 2 ? [begin(), block(ann, bob)] : [begin(), block(one, bob)],
+      );
+      if (begun?.status !== 201) {
+        assertProblem(begun as Answer, 403, "blocked");
+        continue;
+      }
+      assertCode(await byRest(bob).send(begun.body.id, "slipped through"), "blocked", `round ${index}`);
+      await Promise.all([unblock(ann, bob), block(ann, bob), unblock(one, bob)]);
+      const isBlocked = (await blocked(ann)).includes(bob.user.id);
+      const { code } = await byRest(bob).send(begun.body.id, "now");
+      assert.equal(code, isBlocked ? "blocked" : null, "what the list says is what holds");
+    }
+  }, env));
+
+test("the blocked one hears nothing of being blocked, nor the other of a mute", () =>
+  withServer(async (t) => {
+    const { ann, bob, id, path } = await createPair(t.url);
+    const streams = [await openReady("ws", bob), await openReady("sse", bob, { discussionId: id })];
+    await block(ann, bob);
+    await ann.ok("PUT", `${path}/mute`, { until: noon });
+    await unblock(ann, bob);
+    const mark = await settle(bob, id, ...streams);
+    for (const stream of streams) {
+      assert.deepEqual(
+        eventsOf(stream).map(({ type, message }) => [type, message?.seq]),
+        [["message.new", mark.seq]],
+      );
+      stream.cut();
+    }
+    const shown = await bob.ok("GET", path);
+    await block(ann, bob);
+    const { cursor: _, ...before } = shown;
+    const { cursor: __, ...after } = await bob.ok("GET", path);
+    assert.deepEqual(after, before, "nor sees it in the discussion");
+  }, env));
+
 test("a block is of one direction, and of each its own", () =>
   withServer(async (t) => {
     const { ann, bob, id } = await createPair(t.url);
@@ -221,8 +283,6 @@ test("oneself, nobody and nonsense cannot be blocked", () =>
     const { body } = await startDirect(ann, ann);
     assertDone(await byRest(ann).send(body.id, "still talking to myself"));
   }, env));
-
-const noon = "2031-05-06T12:00:00.000Z";
 
 test("a discussion is muted until a time, or no more, for oneself alone", () =>
   withServer(async (t) => {

@@ -137,7 +137,7 @@ for (const frame of frames) {
     }, env));
 }
 
-test("a frame without ref is answered without one, and no refusal closes the socket", () =>
+test("a frame without ref is answered without one, or not at all, and no refusal closes the socket", () =>
   withServer(async (t) => {
     const { ann, id } = await createPair(t.url);
     await ann.send(id, "one");
@@ -145,13 +145,17 @@ test("a frame without ref is answered without one, and no refusal closes the soc
     for (const frame of [...frames.slice(0, 5), { type: "message.edit", seq: 99, content: "x" }]) {
       const count = answers(socket).length;
       socket.send(frame);
-      await socket.until(() => answers(socket).length > count);
-      const answer = answers(socket)[count];
+      assert.equal((await ask(socket, { type: "ping" })).type, "pong");
+      const [answer, ...more] = answers(socket).slice(count, -1);
+      assert.deepEqual(more, []);
+      // A sent message is acknowledged in any case, and a refusal told; what else succeeds may be left unsaid.
+      if (frame.type === "message.send" || frame.seq === 99) assert.ok(answer, frame.type);
+      if (!answer) continue;
       assert.equal(answer.type, frame.seq === 99 ? "error" : "ack");
-      // Left out, or null.
       assert.equal(answer.ref ?? null, null);
     }
-    assert.equal((await ask(socket, { type: "ping" })).type, "pong");
+    assert.equal((await history(ann, id)).length, 2);
+    assert.equal((await messageAt(ann, id, 1)).content, "edited");
     socket.cut();
   }, env));
 

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "pino";
 import type { Pool } from "../../sql/database.ts";
 import { type LogEvent, type LogPage, readEvents, readLogEnd, renewEpoch } from "../../sql/log.ts";
@@ -256,7 +257,7 @@ export class Feed {
       if (log.epoch !== this.#epoch || !isSame) return await this.#beginAgain(log.epoch);
       this.#replaceDeafListener();
       const { newest } = log;
-      if (newest > this.#position) await setTimeoutPromise(limits.watchdogMs / 8);
+      if (newest > this.#position) await sleep(limits.watchdogMs / 8);
       const isUnheard = newest > this.#position || this.#owed > this.#heardTo;
       if (isUnheard && this.#listener?.isConnected() && !this.#reading) {
         this.#options.log.warn({ heard: this.#heardTo, newest }, "no notification came: listening anew");
@@ -297,8 +298,4 @@ export class Feed {
     this.#recent.clear();
     this.#options.onBreak();
   }
-}
-
-function setTimeoutPromise(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -192,7 +192,7 @@ export class Stream {
   }
 
   /**
-   * Tells a stream that is still replaying of an event that concerns its user, which it would meet only later.
+   * Tells a stream that is still replaying of an event that concerns its user and that it would meet later.
    */
   foresee(encoded: EncodedEvent): void {
     this.endIfOver(encoded);

@@ -29,7 +29,10 @@ const settings = z.object({
         .map((part) => part.trim().replace(/\/$/, "")),
     )
     .pipe(z.array(origin)),
-  TRUST_PROXY: flag.default("off"),
+  TRUST_PROXY: z
+    .union([flag, z.coerce.number().int().min(1).max(9)], 'must be "on", "off" or a number from 1 to 9')
+    .default("off")
+    .transform((value) => (value === "off" ? 0 : value === "on" ? 1 : value)),
   EVENT_RETENTION_DAYS: z.coerce.number().positive().max(3650).default(7),
   LOG_LEVEL: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).optional(),
   RATE_LIMITS: flag.default("on"),
@@ -53,8 +56,8 @@ export interface Config {
   readonly dataDir: string;
   readonly jwtSecret: string | undefined;
   readonly allowedOrigins: readonly string[];
-  /** Whether whoever connects is a proxy to be believed about X-Forwarded-For, -Proto and -Host. */
-  readonly trustProxy: boolean;
+  /** How many proxies in a row stand before us, to be believed about X-Forwarded-For, -Proto and -Host. */
+  readonly trustedProxies: number;
   readonly retentionDays: number;
   readonly logLevel: string;
   readonly rateLimits: boolean;
@@ -92,7 +95,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     dataDir: values.DATA_DIR,
     jwtSecret: values.JWT_SECRET,
     allowedOrigins: values.ALLOWED_ORIGINS,
-    trustProxy: values.TRUST_PROXY === "on",
+    trustedProxies: values.TRUST_PROXY,
     retentionDays: values.EVENT_RETENTION_DAYS,
     // On a laptop the address is all that is printed; a line per request is for those who collect them.
     logLevel: values.LOG_LEVEL ?? (production ? "info" : "warn"),

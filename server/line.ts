@@ -28,3 +28,19 @@ export function createLine(most: number, waiting: number) {
     }
   };
 }
+
+/** A line for each key, kept while somebody is in it: who crowds one does not hold up the others. */
+export function createLines(most: number, waiting: number) {
+  const lines = new Map<string, { run: ReturnType<typeof createLine>; inside: number }>();
+  return async <T>(key: string, task: () => Promise<T>): Promise<T> => {
+    const line = lines.get(key) ?? { run: createLine(most, waiting), inside: 0 };
+    lines.set(key, line);
+    line.inside++;
+    try {
+      return await line.run(task);
+    } finally {
+      line.inside--;
+      if (line.inside === 0) lines.delete(key);
+    }
+  };
+}

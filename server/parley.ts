@@ -18,6 +18,7 @@ import { historyRoutes, messageRoutes } from "./api/messages.ts";
 import { operationRoutes } from "./api/operations.ts";
 import { pageRoutes } from "./api/pages.ts";
 import type { Parts } from "./api/parts.ts";
+import { createRateLimits } from "./api/rate-limits.ts";
 import { serveSockets } from "./api/upgrade.ts";
 import { meRoutes, userRoutes } from "./api/users.ts";
 import { startMaintenance } from "./commands/maintenance.ts";
@@ -94,12 +95,14 @@ async function createParts(
   { pool, sending, feed, hub }: { pool: Pool; sending: Pipeline; feed: Feed; hub: Hub },
 ): Promise<Parts> {
   const tokens = createTokens(ground.jwtSecret);
+  const rateLimits = createRateLimits(pool, config.rateLimits);
   return {
     config,
     log,
     pool,
     accounts: { pool, passwords: await createPasswords(shareOfCores(config)), tokens },
-    authentication: createAuthentication(pool, tokens, config.allowedOrigins),
+    authentication: createAuthentication(pool, tokens, config.allowedOrigins, rateLimits),
+    rateLimits,
     sender: createSender(sending, (events) => feed.take(events)),
     readMarks: createReadMarks(pool),
     feed,
@@ -137,7 +140,7 @@ async function listen(config: Config, parts: Parts): Promise<Server> {
     manual: true,
     silent: true,
     gracefulShutdown: false,
-    trustProxy: config.trustProxy,
+    trustProxy: config.trustedProxies > 0,
     port: config.port,
     ...(config.host !== undefined && { hostname: config.host }),
     node: {

@@ -23,7 +23,8 @@ const header =
   "-- Made by `node scripts/dump-schema.ts` from migrations/ and sql/functions/. Not run by anything.\n\n";
 
 const tables = `
-  SELECT format(E'CREATE TABLE %s (\\n%s\\n)%s;', c.relname,
+  SELECT format(E'CREATE %sTABLE %s (\\n%s\\n)%s;',
+    CASE c.relpersistence WHEN 'u' THEN 'UNLOGGED ' ELSE '' END, c.relname,
     (SELECT string_agg(line, E',\\n' ORDER BY kind, place) FROM (
       SELECT 1 AS kind, lpad(a.attnum::text, 4, '0') AS place, format('  %s %s%s%s', a.attname,
         format_type(a.atttypid, a.atttypmod),

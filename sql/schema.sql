@@ -92,6 +92,13 @@ CREATE TABLE messages (
   CONSTRAINT messages_pkey PRIMARY KEY (discussion_id, seq)
 ) WITH (autovacuum_vacuum_insert_scale_factor=0.05);
 
+CREATE UNLOGGED TABLE rate_limits (
+  key text NOT NULL,
+  points integer NOT NULL,
+  expire bigint,
+  CONSTRAINT rate_limits_pkey PRIMARY KEY (key)
+);
+
 CREATE TABLE reactions (
   discussion_id uuid NOT NULL,
   seq bigint NOT NULL,
@@ -163,6 +170,8 @@ CREATE UNIQUE INDEX messages_client_id_key ON public.messages USING btree (discu
 CREATE UNIQUE INDEX messages_position_key ON public.messages USING btree ("position") WHERE ("position" IS NOT NULL);
 
 CREATE INDEX messages_sender_idx ON public.messages USING btree (sender_id, discussion_id, seq) WHERE (seq > 0);
+
+CREATE INDEX rate_limits_expire_idx ON public.rate_limits USING btree (expire);
 
 CREATE INDEX refresh_tokens_expires_at_idx ON public.refresh_tokens USING btree (expires_at);
 

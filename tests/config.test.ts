@@ -41,6 +41,8 @@ test("a wrong value is named in one line", () => {
     ["PGSSLMODE", "sometimes"],
     ["EVENT_RETENTION_DAYS", "-1"],
     ["LOG_LEVEL", "loud"],
+    ["TRUST_PROXY", "0"],
+    ["TRUST_PROXY", "yes"],
   ];
   for (const [name, value] of wrong) {
     assert.throws(
@@ -68,6 +70,11 @@ test("no-verify asks for TLS without a known authority; require asks for one", (
   assert.deepEqual(readConfig({ PGSSLMODE: "no-verify" }).ssl, { rejectUnauthorized: false });
   assert.deepEqual(readConfig({ PGSSLMODE: "require" }).ssl, { rejectUnauthorized: true });
   assert.equal(readConfig({ PGSSLMODE: "disable" }).ssl, undefined);
+});
+
+test("proxies are counted; on means one", () => {
+  const counts = ["off", "on", "2"].map((value) => readConfig({ TRUST_PROXY: value }).trustedProxies);
+  assert.deepEqual(counts, [0, 1, 2]);
 });
 
 test("origins are compared without a slash at the end", () => {

@@ -1,5 +1,6 @@
 import { H3, type H3Event, HTTPResponse } from "h3";
 import { Failure, fail } from "../errors.ts";
+import { addressOf } from "./address.ts";
 import type { Parts } from "./parts.ts";
 import { problemResponse, toFailure } from "./problems.ts";
 import { readRequestId } from "./request-id.ts";
@@ -54,9 +55,14 @@ function refuseTheRest(parts: Parts, app: H3): void {
   app.all("/**", (event) => finish(parts, event, () => Promise.reject(new Failure("not_found"))));
 }
 
-function authenticate(parts: Parts, route: Route, event: H3Event): Promise<Caller> | null {
-  if (route.access === "open") return null;
-  const credentials = { method: event.req.method, url: event.url, headers: event.req.headers };
+/** Null for open routes. What comes too often is refused before the database is asked, where that can be. */
+function authenticate(parts: Parts, route: Route, event: H3Event): Promise<Caller | null> | null {
+  const address = () => addressOf(event.req, parts.config.trustedProxies);
+  if (route.access === "open") {
+    return route.rate && parts.rateLimits.byAddress(route.rate, address()).then(() => null);
+  }
+  const { method, headers } = event.req;
+  const credentials = { method, url: event.url, headers, rate: route.rate, address };
   return route.access === "token"
     ? parts.authentication.token(credentials)
     : parts.authentication.session(credentials);

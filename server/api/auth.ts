@@ -15,6 +15,7 @@ import {
 } from "../fields.ts";
 import { limits } from "../limits.ts";
 import { pageOf, sessionSchema, signInSchema, ticketSchema, tokensSchema } from "../schemas.ts";
+import { addressOf } from "./address.ts";
 import { cookieName } from "./authentication.ts";
 import type { Parts } from "./parts.ts";
 import { json, list, noContent, type Route, route } from "./route.ts";
@@ -40,6 +41,8 @@ const signInAnswer = {
 };
 
 export function authRoutes(parts: Parts): Route[] {
+  const address = (event: H3Event) => addressOf(event.req, parts.config.trustedProxies);
+
   return [
     route({
       method: "POST",
@@ -48,6 +51,7 @@ export function authRoutes(parts: Parts): Route[] {
       summary: "Create an account and log in",
       tag: "Accounts",
       access: "open",
+      rate: "register",
       body: registerBody,
       answers: { 201: signInAnswer },
       refusals: ["username_taken", "email_taken", "overloaded"],
@@ -57,7 +61,8 @@ export function authRoutes(parts: Parts): Route[] {
           email: body.email ?? null,
           display_name: body.display_name ?? body.username,
         };
-        return signedIn(201, event, await register(parts.accounts, account, client(event, body.cookie)));
+        const act = () => register(parts.accounts, account, client(event, body.cookie));
+        return signedIn(201, event, await parts.rateLimits.inTurn(address(event), act));
       },
     }),
     route({
@@ -67,11 +72,14 @@ export function authRoutes(parts: Parts): Route[] {
       summary: "Log in by username or e-mail address",
       tag: "Accounts",
       access: "open",
+      rate: "login",
       body: loginBody,
       answers: { 200: signInAnswer },
       refusals: ["invalid_credentials", "overloaded"],
-      handle: async ({ event, body }) =>
-        signedIn(200, event, await login(parts.accounts, body, client(event, body.cookie))),
+      handle: async ({ event, body }) => {
+        const act = () => login(parts.accounts, body, client(event, body.cookie));
+        return signedIn(200, event, await parts.rateLimits.guess(address(event), body.username, act));
+      },
     }),
     route({
       method: "POST",
@@ -80,6 +88,7 @@ export function authRoutes(parts: Parts): Route[] {
       summary: "Exchange a refresh token for the next one",
       tag: "Accounts",
       access: "open",
+      rate: "refresh",
       body: refreshBody,
       answers: { 200: tokensSchema },
       refusals: ["invalid_refresh_token", "refresh_token_reused", "session_revoked"],

@@ -5,6 +5,7 @@ import { hashSecret } from "../commands/secrets.ts";
 import type { Tokens } from "../commands/tokens.ts";
 import { fail } from "../errors.ts";
 import { createOpenings } from "./openings.ts";
+import type { RateLimits, UserClass } from "./rate-limits.ts";
 import type { Caller } from "./route.ts";
 
 export const cookieName = "parley_session";
@@ -14,6 +15,10 @@ export interface Credentials {
   method: string;
   url: URL;
   headers: Headers;
+  /** As what the request counts. */
+  rate: UserClass;
+  /** Where it comes from; see readAddress(). */
+  address(): string;
 }
 
 /** What names the session of who asks for a stream. */
@@ -23,6 +28,7 @@ export type Target = Pick<OpeningRequest, "discussion_id" | "since">;
 /** An opening whose session lives. */
 export type LiveOpening = Opening & Session;
 
+/** Besides what is told below, all throw rate_limited, as early as it is known who asks. */
 export interface Authentication {
   /** By `Authorization: Bearer` or cookie. Throws unauthenticated, session_revoked, origin_not_allowed. */
   session(credentials: Credentials): Promise<Session>;
@@ -33,7 +39,10 @@ export interface Authentication {
    * session lives is left to open(). Throws unauthenticated, origin_not_allowed.
    */
   holder(credentials: Credentials, socket: boolean): Promise<Holder>;
-  /** Looks the session up together with the opening. Throws unauthenticated, session_revoked, overloaded. */
+  /**
+   * Looks the session up together with the opening. Throws unauthenticated, session_revoked, overloaded,
+   * rate_limited.
+   */
   open(holder: Holder, target: Target): Promise<LiveOpening>;
 }
 
@@ -41,27 +50,37 @@ export function createAuthentication(
   pool: Pool,
   tokens: Tokens,
   allowedOrigins: readonly string[],
+  rateLimits: RateLimits,
 ): Authentication {
   const readOpening = createOpenings(pool);
 
   async function token(credentials: Credentials): Promise<Caller> {
-    const header = credentials.headers.get("authorization");
-    if (header === null) return cookie(credentials, isUnsafe(credentials.method));
-    // A bad token is refused, whatever else the request carries.
-    const claims = await tokens.verify(/^Bearer +(\S+)$/i.exec(header)?.[1] ?? "");
-    if (!claims) return fail("unauthenticated", "The access token is invalid or has expired");
-    return { user_id: claims.userId, session_id: claims.sessionId };
+    return credentials.headers.has("authorization") ? bearer(credentials) : cookie(credentials);
   }
 
   async function session(credentials: Credentials): Promise<Session> {
-    if (!credentials.headers.has("authorization")) return cookie(credentials, isUnsafe(credentials.method));
-    const caller = await token(credentials);
+    if (!credentials.headers.has("authorization")) return cookie(credentials);
+    const caller = await bearer(credentials);
     return (await findLiveSession(pool, caller.session_id, caller.user_id)) ?? fail("session_revoked");
   }
 
-  async function cookie(credentials: Credentials, checkOrigin: boolean): Promise<Session> {
-    const found = await findSessionByCookie(pool, cookieHash(credentials, checkOrigin));
-    return found ?? fail("unauthenticated", "The session is over");
+  /** A bad token is refused, whatever else the request carries. */
+  async function bearer({ headers, rate }: Credentials): Promise<Caller> {
+    const [, given = ""] = /^Bearer +(\S+)$/i.exec(headers.get("authorization") ?? "") ?? [];
+    const claims = await tokens.verify(given);
+    if (!claims) return fail("unauthenticated", "The access token is invalid or has expired");
+    const counted = rateLimits.byUser(rate, claims.userId);
+    if (counted) await counted;
+    return { user_id: claims.userId, session_id: claims.sessionId };
+  }
+
+  async function cookie(credentials: Credentials): Promise<Session> {
+    const hash = cookieHash(credentials, isUnsafe(credentials.method));
+    await rateLimits.byAddress("stranger", credentials.address());
+    const found = await findSessionByCookie(pool, hash);
+    if (!found) return fail("unauthenticated", "The session is over");
+    await rateLimits.byUser(credentials.rate, found.user_id);
+    return found;
   }
 
   function cookieHash(credentials: Credentials, checkOrigin: boolean): Buffer {
@@ -73,8 +92,9 @@ export function createAuthentication(
   }
 
   async function holder(credentials: Credentials, socket: boolean): Promise<Holder> {
+    await rateLimits.byAddress("connect", credentials.address());
     if (credentials.headers.has("authorization")) {
-      return { ...(await token(credentials)), cookie_hash: null };
+      return { ...(await bearer(credentials)), cookie_hash: null };
     }
     const ticket = credentials.url.searchParams.get("ticket");
     if (ticket === null) {
@@ -82,6 +102,7 @@ export function createAuthentication(
     }
     const taken = await takeTicket(pool, hashSecret(ticket));
     if (!taken) return fail("unauthenticated", "The ticket is unknown, used or expired");
+    await rateLimits.byUser(credentials.rate, taken.user_id);
     return { session_id: taken.session_id, user_id: taken.user_id, cookie_hash: null };
   }
 
@@ -91,10 +112,12 @@ export function createAuthentication(
     holder,
     open: async (who, target) => {
       const opening = await readOpening({ ...who, ...target });
-      if (isLive(opening)) return opening;
-      return who.cookie_hash === null
-        ? fail("session_revoked")
-        : fail("unauthenticated", "The session is over");
+      if (!isLive(opening)) {
+        const isKnown = who.cookie_hash === null;
+        return isKnown ? fail("session_revoked") : fail("unauthenticated", "The session is over");
+      }
+      if (who.user_id === null) await rateLimits.byUser("connect", opening.user_id);
+      return opening;
     },
   };
 }

@@ -32,6 +32,7 @@ export function fileRoute(file: ServedFile): Route {
     method: "GET",
     path: file.path,
     access: "open",
+    rate: null,
     documentation: file.documentation,
     call: async (event) => {
       loading ??= load(file).catch((error) => {

@@ -5,13 +5,15 @@ import { edit, react, remove } from "../commands/changes.ts";
 import type { Sender } from "../commands/messages.ts";
 import type { ReadMarks } from "../commands/reads.ts";
 import type { Stream } from "../delivery/stream.ts";
-import { fail } from "../errors.ts";
+import { type Closing, fail } from "../errors.ts";
 import { ackFrame, errorFrame, type Frame, frameSchema, pongFrame } from "../events.ts";
 import { limits } from "../limits.ts";
 import { parse, toFailure } from "./problems.ts";
+import type { RateLimits } from "./rate-limits.ts";
 
 export interface FrameParts {
   pool: Pool;
+  rateLimits: RateLimits;
   sender: Sender;
   readMarks: ReadMarks;
   log: Logger;
@@ -42,8 +44,8 @@ export function createFrameHandler(parts: FrameParts, stream: Stream): (data: un
   /** Gives the answer to a frame, or the reason of its refusal; see the order above. */
   const carryOut = (frame: Frame): Promise<string> => {
     if (frame.type === "message.send") {
-      if (held === 0) return send(parts.sender, stream, frame);
-      const started = begun.then(() => ({ answer: send(parts.sender, stream, frame) }));
+      if (held === 0) return send(parts, stream, frame);
+      const started = begun.then(() => ({ answer: send(parts, stream, frame) }));
       holdUp(started);
       return started.then(({ answer }) => answer);
     }
@@ -53,10 +55,11 @@ export function createFrameHandler(parts: FrameParts, stream: Stream): (data: un
   };
 
   const handle = async (input: unknown, previous: Promise<unknown>): Promise<void> => {
-    const answer = await refuseGently(parts, readRef(input), async () => carryOut(parse(frameSchema, input)));
+    const act = async () => carryOut(parse(frameSchema, input));
+    const outcome = await refuseGently(parts, stream, readRef(input), act);
     await previous;
-    if (answer === null) stream.close("session_revoked");
-    else if (answer !== "") stream.answer(answer);
+    if ("closing" in outcome) stream.close(outcome.closing);
+    else if (outcome.answer !== "") stream.answer(outcome.answer);
   };
 
   return (data) => {
@@ -76,25 +79,32 @@ export function createFrameHandler(parts: FrameParts, stream: Stream): (data: un
   };
 }
 
-/** The answer, or an `error` frame if it was refused; null when the session is over. */
+/**
+ * The answer, or an `error` frame if it was refused; or why the socket closes: its session is over, or its
+ * client has sent too many frames that were refused.
+ */
 async function refuseGently(
   parts: FrameParts,
+  stream: Stream,
   ref: string | undefined,
   act: () => Promise<string>,
-): Promise<string | null> {
+): Promise<{ answer: string } | { closing: Closing }> {
   try {
-    return await act();
+    return { answer: await act() };
   } catch (error) {
     const failure = toFailure(error, parts.log);
-    return failure.code === "session_revoked" ? null : errorFrame(ref, failure.code, failure.message);
+    if (failure.code === "session_revoked") return { closing: "session_revoked" };
+    if (parts.rateLimits.isFlood(stream.owner.userId)) return { closing: "rate_limited" };
+    return { answer: errorFrame(ref, failure.code, failure.message) };
   }
 }
 
 type SendFrame = Extract<Frame, { type: "message.send" }>;
 
 /** Hands a message in before it first waits; gives its `ack`. */
-async function send(sender: Sender, stream: Stream, frame: SendFrame): Promise<string> {
+async function send({ sender, rateLimits }: FrameParts, stream: Stream, frame: SendFrame): Promise<string> {
   const { userId, sessionId } = stream.owner;
+  rateLimits.byUser("send", userId);
   const sent = await sender.send({
     session_id: sessionId,
     sender_id: userId,
@@ -108,8 +118,9 @@ async function send(sender: Sender, stream: Stream, frame: SendFrame): Promise<s
 
 /** Carries out any other frame. Its answer is empty if it has no `ref`: the event tells enough. */
 async function act(parts: FrameParts, stream: Stream, frame: Exclude<Frame, SendFrame>): Promise<string> {
-  if (frame.type === "ping") return pongFrame(frame.ref);
   const { userId, sessionId } = stream.owner;
+  await parts.rateLimits.byUser("write", userId);
+  if (frame.type === "ping") return pongFrame(frame.ref);
   const discussionId = targetOf(stream, frame);
   const target = { session_id: sessionId, user_id: userId, discussion_id: discussionId, seq: frame.seq };
   const fields = await carryOutAct(parts, target, frame);

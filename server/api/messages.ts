@@ -60,6 +60,7 @@ export function messageRoutes(parts: Parts): Route[] {
       tag: "Messages",
       // send_messages() checks the session with everything else, in the statement that stores.
       access: "token",
+      rate: "send",
       params: discussionParams,
       body: sendBody,
       answers: {

@@ -8,6 +8,7 @@ import type { Feed } from "../delivery/feed.ts";
 import type { Hub } from "../delivery/hub.ts";
 import type { JoinParts } from "../delivery/join.ts";
 import type { Authentication } from "./authentication.ts";
+import type { RateLimits } from "./rate-limits.ts";
 
 /** What routes work with. */
 export interface Parts {
@@ -16,6 +17,7 @@ export interface Parts {
   pool: Pool;
   accounts: AccountParts;
   authentication: Authentication;
+  rateLimits: RateLimits;
   sender: Sender;
   readMarks: ReadMarks;
   feed: Feed;

@@ -4,6 +4,7 @@ import { type ErrorCode, fail } from "../errors.ts";
 import { encodePageCursor } from "../fields.ts";
 import { limits } from "../limits.ts";
 import { parse } from "./problems.ts";
+import type { AddressClass, UserClass } from "./rate-limits.ts";
 
 /**
  * Who may call a route: anybody; who has a live session; or who shows a valid access token, where the
@@ -78,6 +79,8 @@ export interface RouteDefinition<A extends Access, P, Q, B> extends Documentatio
   method: Method;
   path: string;
   access: A;
+  /** As what its requests are counted; without one as "read" or "write", and open ones not at all. */
+  rate?: A extends "open" ? AddressClass : UserClass;
   params?: P;
   query?: Q;
   body?: B;
@@ -95,11 +98,10 @@ export interface Described {
     | null;
 }
 
-export interface Route extends Described {
-  access: Access;
+export type Route = Described & {
   /** Parses the request, and calls the handler. Throws Failure and whatever the handler throws. */
   call(event: H3Event, caller: Caller | null): Promise<HTTPResponse>;
-}
+} & ({ access: "open"; rate: AddressClass | null } | { access: "session" | "token"; rate: UserClass });
 
 export function route<
   A extends Access,
@@ -108,10 +110,11 @@ export function route<
   B extends Fields | undefined = undefined,
 >(definition: RouteDefinition<A, P, Q, B>): Route {
   const { method, path, access } = definition;
-  return {
+  const usual = access === "open" ? null : method === "GET" ? "read" : "write";
+  const { rate = usual } = definition;
+  const made: Omit<Route, "access" | "rate"> = {
     method,
     path,
-    access,
     documentation: definition,
     call: async (event, caller) => {
       const params = definition.params && parse(definition.params, getRouterParams(event, { decode: true }));
@@ -120,6 +123,7 @@ export function route<
       return definition.handle({ event, caller, params, query, body } as Call<A, P, Q, B>);
     },
   };
+  return { ...made, access, rate } as Route;
 }
 
 /** An answer whose body is JSON text already, or a value to be made it. */

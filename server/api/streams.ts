@@ -6,7 +6,8 @@ import { openSse } from "../delivery/sse.ts";
 import { Stream, type Wire } from "../delivery/stream.ts";
 import { fail } from "../errors.ts";
 import { cursorSchema, idSchema } from "../fields.ts";
-import type { LiveOpening } from "./authentication.ts";
+import { addressOf } from "./address.ts";
+import type { Credentials, LiveOpening } from "./authentication.ts";
 import type { Parts } from "./parts.ts";
 import { parse } from "./problems.ts";
 import type { Described } from "./route.ts";
@@ -69,14 +70,14 @@ export interface Opened {
 
 /**
  * Checks who asks, for what and from where. Throws unauthenticated, session_revoked, origin_not_allowed,
- * discussion_not_found, not_a_member, invalid_request, overloaded.
+ * discussion_not_found, not_a_member, invalid_request, overloaded, rate_limited.
  */
 export async function openStream(
   parts: Parts,
-  request: { url: URL; headers: Headers; method: string },
+  request: Pick<Credentials, "url" | "headers" | "method" | "address">,
   target: { discussionId: string | null; kind: "events" | "ws" },
 ): Promise<Opened> {
-  const holder = await parts.authentication.holder(request, target.kind === "ws");
+  const holder = await parts.authentication.holder({ ...request, rate: "connect" }, target.kind === "ws");
   const discussionId = target.discussionId === null ? null : parse(idSchema, target.discussionId);
   const header = target.kind === "events" ? request.headers.get("last-event-id") : null;
   const { since } = parse(cursorField, {
@@ -87,6 +88,7 @@ export async function openStream(
     since: since ?? null,
   });
   if (discussionId !== null) requireMembership(opening.standing);
+  parts.rateLimits.oneMoreStream(parts.hub.streamsOf(opening.user_id));
   return { opening, discussionId };
 }
 
@@ -124,7 +126,9 @@ export async function serveEvents(
   const response = event.runtime?.node?.res;
   if (target?.kind !== "events" || !response) return fail("not_found");
   const { url, req } = event;
-  const opened = await openStream(parts, { url, headers: req.headers, method: req.method }, target);
+  const { headers: sent, method } = req;
+  const address = () => addressOf(event.req, parts.config.trustedProxies);
+  const opened = await openStream(parts, { url, headers: sent, method, address }, target);
   // If it went away while its right was being checked, its "close" has been and will not come again.
   if (response.destroyed) return handedOver;
   const stream = beginStream(parts, opened, openSse(response as ServerResponse, headers));

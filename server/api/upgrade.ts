@@ -2,12 +2,14 @@ import type { IncomingHttpHeaders, IncomingMessage, Server } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Peer } from "crossws";
 import crossws from "crossws/adapters/node";
+import type { ServerRequest } from "srvx";
 import { NodeRequest } from "srvx/node";
 import { encodePong } from "../delivery/encoding.ts";
 import { SocketWire } from "../delivery/socket.ts";
 import type { Stream } from "../delivery/stream.ts";
 import { Failure, fail } from "../errors.ts";
 import { limits } from "../limits.ts";
+import { addressOf } from "./address.ts";
 import { createFrameHandler } from "./frames.ts";
 import type { Parts } from "./parts.ts";
 import { problemResponse, toFailure } from "./problems.ts";
@@ -31,7 +33,7 @@ interface Handshake {
   method: string | undefined;
   url: string;
   headers: IncomingHttpHeaders;
-  request: Request | undefined;
+  request: ServerRequest | undefined;
   context: SocketContext;
 }
 
@@ -72,7 +74,7 @@ export function serveSockets(parts: Parts, server: Server): void {
     // While the upgrade hook waits for the database, nobody else would handle a reset of the connection, and
     // an unhandled error event ends the process.
     socket.on("error", destroyThis);
-    const handshake = takeHandshake(request, socket, parts.config.trustProxy) as unknown;
+    const handshake = takeHandshake(request, socket, parts.config.trustedProxies > 0) as unknown;
     adapter.handleUpgrade(handshake as IncomingMessage, socket, head, handshake as Request).catch((error) => {
       parts.log.error({ err: error }, "upgrade failed");
       socket.destroy();
@@ -97,7 +99,7 @@ function takeHandshake(request: IncomingMessage, socket: Duplex, trustProxy: boo
       "sec-websocket-key": key,
       ...(protocols !== undefined && { "sec-websocket-protocol": protocols }),
     },
-    request: new NodeRequest(options) as unknown as Request,
+    request: new NodeRequest(options) as unknown as ServerRequest,
     context: { socket, opened: undefined, stream: undefined, handleFrame: undefined },
   };
 }
@@ -106,7 +108,7 @@ async function upgrade(
   parts: Parts,
   handshake: Handshake,
 ): Promise<Response | { headers: Record<string, string> }> {
-  const request = handshake.request as Request;
+  const request = handshake.request as ServerRequest;
   handshake.request = undefined;
   const requestId = readRequestId(request.headers);
   const url = new URL(request.url);
@@ -114,8 +116,9 @@ async function upgrade(
     const target = matchStream(url.pathname);
     if (target?.kind !== "ws") throw new Failure("not_found", "There is no socket at this address");
     checkHandshake(request.headers);
-    const { headers } = request;
-    handshake.context.opened = await openStream(parts, { url, headers, method: "GET" }, target);
+    const address = () => addressOf(request, parts.config.trustedProxies);
+    const asked = { url, headers: request.headers, method: "GET", address };
+    handshake.context.opened = await openStream(parts, asked, target);
     parts.log.info({ request_id: requestId, path: url.pathname, status: 101 }, "request");
     return { headers: { "x-request-id": requestId } };
   } catch (error) {

@@ -1,3 +1,4 @@
+import type { H3Event } from "h3";
 import { z } from "zod";
 import { findMe, findUser, listUsers } from "../../sql/users.ts";
 import { eraseMe, updateMe } from "../commands/accounts.ts";
@@ -12,6 +13,7 @@ import {
   text,
 } from "../fields.ts";
 import { meSchema, pageOf, userSchema } from "../schemas.ts";
+import { addressOf } from "./address.ts";
 import type { Parts } from "./parts.ts";
 import { json, list, noContent, type Route, route } from "./route.ts";
 
@@ -37,6 +39,10 @@ const updateMeBody = z
   });
 
 export function userRoutes(parts: Parts): Route[] {
+  /** Whoever has got hold of a session must not find out its owner's password by trying. */
+  const guess = <T>(event: H3Event, userId: string, act: () => Promise<T>) =>
+    parts.rateLimits.guess(addressOf(event.req, parts.config.trustedProxies), userId, act);
+
   return [
     route({
       method: "GET",
@@ -97,7 +103,10 @@ export function meRoutes(parts: Parts): Route[] {
       body: updateMeBody,
       answers: { 200: meSchema },
       refusals: ["invalid_credentials", "email_taken", "overloaded"],
-      handle: async ({ caller, body }) => json(200, await updateMe(parts.accounts, caller, body)),
+      handle: async ({ event, caller, body }) => {
+        const act = () => updateMe(parts.accounts, caller, body);
+        return json(200, await (body.password === undefined ? act() : guess(event, caller.user_id, act)));
+      },
     }),
     route({
       method: "DELETE",
@@ -109,8 +118,9 @@ export function meRoutes(parts: Parts): Route[] {
       body: eraseMeBody,
       answers: { 204: null },
       refusals: ["invalid_credentials", "overloaded"],
-      handle: async ({ caller, body }) => {
-        await eraseMe(parts.accounts, caller.user_id, body.password);
+      handle: async ({ event, caller, body }) => {
+        const act = () => eraseMe(parts.accounts, caller.user_id, body.password);
+        await guess(event, caller.user_id, act);
         return noContent();
       },
     }),

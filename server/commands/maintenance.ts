@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import type { Pool } from "../../sql/database.ts";
 import { pruneEvents } from "../../sql/log.ts";
+import { pruneRateLimits } from "../../sql/rate-limits.ts";
 import { pruneSessions } from "../../sql/sessions.ts";
 import { limits } from "../limits.ts";
 
@@ -24,6 +25,7 @@ export function startMaintenance(pool: Pool, retentionDays: number, log: Logger)
   const run = async () => {
     await prune("sessions", () => pruneSessions(pool, limits.pruneRows));
     await prune("events", () => pruneEvents(pool, retentionDays, limits.pruneRows));
+    await prune("rate limits", () => pruneRateLimits(pool, limits.pruneRows));
     schedule();
   };
   schedule();

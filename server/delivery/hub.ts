@@ -53,6 +53,11 @@ export class Hub {
     for (const discussionId of stream.discussions) drop(this.#byDiscussion, discussionId, stream);
   }
 
+  /** How many streams somebody has open here. */
+  streamsOf(userId: string): number {
+    return this.#byUser.get(userId)?.length ?? 0;
+  }
+
   /** Shows events, in order, to the streams that they may concern. */
   dispatch(events: readonly EncodedEvent[]): void {
     for (const encoded of events) {

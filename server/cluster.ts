@@ -11,6 +11,7 @@ import { Complaint } from "./complaint.ts";
 import type { Config } from "./config.ts";
 import { limits } from "./limits.ts";
 import type { Ground, Parley } from "./parley.ts";
+import { relay, type ToFirst } from "./peers.ts";
 
 /** After so much longer than a worker gives itself, one that still runs hangs and is killed. */
 const killMs = limits.shutdownMs + 250;
@@ -111,8 +112,9 @@ class Workers {
     const { pid } = worker.process;
     const running = new Promise<string>((resolve) => {
       let complaint = "";
-      worker.on("message", (message: Complaining) => {
-        complaint = message.complaint;
+      worker.on("message", (message: Complaining | ToFirst) => {
+        if ("complaint" in message) complaint = message.complaint;
+        else relay(message, worker, this.#running.keys());
       });
       worker.once("listening", ({ port }) => {
         this.#log.info({ worker: pid, port }, "worker listens");

@@ -36,6 +36,7 @@ const settings = z.object({
   EVENT_RETENTION_DAYS: z.coerce.number().positive().max(3650).default(7),
   LOG_LEVEL: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).optional(),
   RATE_LIMITS: flag.default("on"),
+  METRICS_TOKEN: z.string().min(16, "must have at least 16 characters").optional(),
 });
 
 /** The variables of the environment that mean something here. */
@@ -61,6 +62,8 @@ export interface Config {
   readonly retentionDays: number;
   readonly logLevel: string;
   readonly rateLimits: boolean;
+  /** What a scraper has to show at /metrics; undefined lets everybody read them. */
+  readonly metricsToken: string | undefined;
 }
 
 /** A wrong or missing setting; the message is one line that names the variable. */
@@ -100,6 +103,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     // On a laptop the address is all that is printed; a line per request is for those who collect them.
     logLevel: values.LOG_LEVEL ?? (production ? "info" : "warn"),
     rateLimits: values.RATE_LIMITS === "on",
+    metricsToken: values.METRICS_TOKEN,
   });
 }
 

@@ -96,6 +96,8 @@ export const limits = {
   /** How long /readyz waits for Postgres. */
   readyMs: 3_000,
   maintenanceMs: 60_000,
+  /** How long /metrics waits for the numbers of the other workers. */
+  peersAnswerMs: 1_000,
   sessionWatchMs: 5_000,
   pruneRows: 5_000,
 
@@ -157,6 +159,8 @@ export const rates = {
      * browsers' EventSource gives up for good at a 429.
      */
     connect: crowd,
+    /** Reading /metrics, some milliseconds in each process. */
+    scrape: { points: 2, seconds: 1, burst: 60, burstSeconds: 60 },
     /** Requests whose sender is known only by asking the database: by cookie, say. */
     stranger: { points: 500, seconds: 1, burst: 10_000, burstSeconds: 60 },
   },

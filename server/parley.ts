@@ -15,10 +15,12 @@ import { discussionRoutes, discussionsRoutes } from "./api/discussions.ts";
 import { documentRoutes } from "./api/documents.ts";
 import { memberRoutes, membersRoutes, readRoutes } from "./api/members.ts";
 import { historyRoutes, messageRoutes } from "./api/messages.ts";
+import { createMetrics, metricsRoutes, renderMetrics } from "./api/metrics.ts";
 import { operationRoutes } from "./api/operations.ts";
 import { pageRoutes } from "./api/pages.ts";
 import type { Parts } from "./api/parts.ts";
 import { createRateLimits } from "./api/rate-limits.ts";
+import { Requests } from "./api/requests.ts";
 import { serveSockets } from "./api/upgrade.ts";
 import { meRoutes, userRoutes } from "./api/users.ts";
 import { startMaintenance } from "./commands/maintenance.ts";
@@ -31,6 +33,7 @@ import { Feed } from "./delivery/feed.ts";
 import { Hub } from "./delivery/hub.ts";
 import { limits } from "./limits.ts";
 import { createLine } from "./line.ts";
+import type { Peers } from "./peers.ts";
 
 /** A running server. */
 export interface Parley {
@@ -49,8 +52,13 @@ export interface Ground {
   jwtSecret: string;
 }
 
-/** Starts the parts in order; close() stops them in reverse. */
-export async function startParley(config: Config, ground: Ground, log: Logger): Promise<Parley> {
+/** Starts the parts in order; close() stops them in reverse. `peers`: other processes on the same port. */
+export async function startParley(
+  config: Config,
+  ground: Ground,
+  log: Logger,
+  peers: Peers | null = null,
+): Promise<Parley> {
   const pool = await openDatabase({
     url: ground.databaseUrl,
     ...(config.ssl && { ssl: config.ssl }),
@@ -70,7 +78,12 @@ export async function startParley(config: Config, ground: Ground, log: Logger): 
   const maintenance = startMaintenance(pool, config.retentionDays, log);
   const watch = watchSessions(pool, hub, log);
   const parts = await createParts(config, ground, log, { pool, sending, feed, hub });
-  const server = await listen(config, parts);
+  const readMetrics = createMetrics(parts);
+  peers?.serve(readMetrics);
+  const server = await listen(config, parts, async () => {
+    const all = await Promise.all([readMetrics(), ...((await peers?.collect()) ?? [])]);
+    return renderMetrics(all);
+  });
   const silent = trackSilent(server);
   return {
     url: `http://localhost:${portOf(server)}`,
@@ -103,6 +116,7 @@ async function createParts(
     accounts: { pool, passwords: await createPasswords(shareOfCores(config)), tokens },
     authentication: createAuthentication(pool, tokens, config.allowedOrigins, rateLimits),
     rateLimits,
+    requests: new Requests(),
     sender: createSender(sending, (events) => feed.take(events)),
     readMarks: createReadMarks(pool),
     feed,
@@ -116,7 +130,7 @@ function shareOfCores({ webConcurrency }: Config): number {
   return Math.ceil(availableParallelism() / webConcurrency);
 }
 
-async function listen(config: Config, parts: Parts): Promise<Server> {
+async function listen(config: Config, parts: Parts, metrics: () => Promise<string>): Promise<Server> {
   const routes = [
     ...authRoutes(parts),
     ...sessionRoutes(parts),
@@ -133,6 +147,7 @@ async function listen(config: Config, parts: Parts): Promise<Server> {
     ...reactionRoutes(parts),
     ...blockRoutes(parts),
     ...operationRoutes(parts),
+    ...metricsRoutes(config.metricsToken, metrics),
     ...(await pageRoutes()),
   ];
   const app = createApp(parts, [...routes, ...documentRoutes(routes)]);

@@ -6,6 +6,7 @@ import { complaintOf } from "./complaint.ts";
 import { endOnSignals } from "./ending.ts";
 import { limits } from "./limits.ts";
 import { startParley } from "./parley.ts";
+import { createPeers } from "./peers.ts";
 
 /** A write of so much (PIPE_BUF) to a pipe is never torn by what another process writes to it. */
 const wholeWriteBytes = 4_096;
@@ -18,7 +19,7 @@ async function main(worker: Worker): Promise<void> {
   const [{ config, ground }] = (await once(process, "message")) as [Task];
   const output = pino.destination({ fd: 2, sync: false, maxWrite: wholeWriteBytes });
   const log = pino({ level: config.logLevel }, output);
-  const parley = await startParley(config, ground, log);
+  const parley = await startParley(config, ground, log, createPeers(worker));
   const end = endOnSignals(log, limits.shutdownMs, parley.close);
   worker.once("disconnect", () => {
     // The first process is gone. Unless this is said to be expected, Node exits at once, with all streams.

@@ -41,6 +41,7 @@ test("a wrong value is named in one line", () => {
     ["PGSSLMODE", "sometimes"],
     ["EVENT_RETENTION_DAYS", "-1"],
     ["LOG_LEVEL", "loud"],
+    ["METRICS_TOKEN", "short"],
     ["TRUST_PROXY", "0"],
     ["TRUST_PROXY", "yes"],
   ];

@@ -7,6 +7,9 @@ import { readRequestId } from "./request-id.ts";
 import type { Caller, Route } from "./route.ts";
 import { handedOver, serveEvents, streamRoutes } from "./streams.ts";
 
+/** Under what requests to no route of ours are counted. */
+const noRoute = "none";
+
 /**
  * Puts the routes together: request ids, CORS, authentication, problem bodies and one log line per request.
  */
@@ -14,21 +17,19 @@ export function createApp(parts: Parts, routes: readonly Route[]): H3 {
   const app = new H3({
     silent: true,
     // What h3 refuses before it reaches a handler of ours, such as an address that cannot be decoded.
-    onError: (error, event) => finish(parts, event, () => Promise.reject(error)),
+    onError: (error, event) => finish(parts, event, noRoute, () => Promise.reject(error)),
   });
   for (const route of routes) {
-    app.on(route.method, route.path, (event) =>
-      finish(parts, event, async () => route.call(event, await authenticate(parts, route, event))),
-    );
-    if (route.method === "GET") {
-      app.on("HEAD", route.path, (event) =>
-        finish(parts, event, async () => route.call(event, await authenticate(parts, route, event))),
+    const serve = (event: H3Event) =>
+      finish(parts, event, route.path, async () =>
+        route.call(event, await authenticate(parts, route, event)),
       );
-    }
+    app.on(route.method, route.path, serve);
+    if (route.method === "GET") app.on("HEAD", route.path, serve);
   }
   for (const { path } of streamRoutes) {
     const serve = path.endsWith("/ws") ? refuseToUpgrade : serveEvents;
-    app.get(path, (event) => finish(parts, event, (headers) => serve(parts, event, headers)));
+    app.get(path, (event) => finish(parts, event, path, (headers) => serve(parts, event, headers)));
   }
   refuseTheRest(parts, app);
   return app;
@@ -45,14 +46,14 @@ function refuseTheRest(parts: Parts, app: H3): void {
   for (const [path, routes] of methods) {
     const allow = [...new Set(routes.map((route) => route.method ?? ""))].join(", ");
     app.all(path, (event) =>
-      finish(parts, event, async (_headers, requestId) => {
+      finish(parts, event, path, async (_headers, requestId) => {
         const response = problemResponse(new Failure("method_not_allowed"), requestId);
         response.headers.set("allow", allow);
         return response;
       }),
     );
   }
-  app.all("/**", (event) => finish(parts, event, () => Promise.reject(new Failure("not_found"))));
+  app.all("/**", (event) => finish(parts, event, noRoute, () => Promise.reject(new Failure("not_found"))));
 }
 
 /** Null for open routes. What comes too often is refused before the database is asked, where that can be. */
@@ -72,6 +73,7 @@ function authenticate(parts: Parts, route: Route, event: H3Event): Promise<Calle
 async function finish(
   parts: Parts,
   event: H3Event,
+  route: string,
   handle: (headers: [string, string][], requestId: string) => Promise<unknown>,
 ): Promise<unknown> {
   const startedAt = performance.now();
@@ -85,17 +87,13 @@ async function finish(
     answer = problemResponse(toFailure(error, log), requestId);
   }
   if (answer instanceof HTTPResponse) for (const [name, value] of headers) answer.headers.append(name, value);
-  parts.log.info(
-    {
-      request_id: requestId,
-      method: event.req.method,
-      // Without the query: it may hold a ticket.
-      path: event.url.pathname,
-      status: answer instanceof HTTPResponse ? (answer.status ?? 200) : 200,
-      ms: Math.round(performance.now() - startedAt),
-    },
-    "request",
-  );
+  const { method } = event.req;
+  const status = answer instanceof HTTPResponse ? (answer.status ?? 200) : 200;
+  const ms = performance.now() - startedAt;
+  parts.requests.add(route, method, status, ms);
+  // Without the query: it may hold a ticket.
+  const path = event.url.pathname;
+  parts.log.info({ request_id: requestId, method, path, status, ms: Math.round(ms) }, "request");
   // A promise that never settles, and that nobody holds: h3 would end the response when this one settles, and
   // would keep the whole request in memory for as long as somebody could settle it.
   return answer === handedOver ? new Promise(() => {}) : answer;

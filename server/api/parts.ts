@@ -9,6 +9,7 @@ import type { Hub } from "../delivery/hub.ts";
 import type { JoinParts } from "../delivery/join.ts";
 import type { Authentication } from "./authentication.ts";
 import type { RateLimits } from "./rate-limits.ts";
+import type { Requests } from "./requests.ts";
 
 /** What routes work with. */
 export interface Parts {
@@ -18,6 +19,7 @@ export interface Parts {
   accounts: AccountParts;
   authentication: Authentication;
   rateLimits: RateLimits;
+  requests: Requests;
   sender: Sender;
   readMarks: ReadMarks;
   feed: Feed;

@@ -62,6 +62,11 @@ export function matchStream(path: string): { discussionId: string | null; kind: 
   return { discussionId: match[1] ?? null, kind: match[2] as "events" | "ws" };
 }
 
+/** The pattern of a stream's path, as the routes have theirs. */
+export function streamRoute({ discussionId, kind }: NonNullable<ReturnType<typeof matchStream>>): string {
+  return discussionId === null ? `/api/v1/${kind}` : `/api/v1/discussions/:id/${kind}`;
+}
+
 /** The right to a stream and its exact starting point, read from one snapshot. */
 export interface Opened {
   opening: LiveOpening;

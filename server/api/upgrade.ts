@@ -14,7 +14,7 @@ import { createFrameHandler } from "./frames.ts";
 import type { Parts } from "./parts.ts";
 import { problemResponse, toFailure } from "./problems.ts";
 import { readRequestId } from "./request-id.ts";
-import { beginStream, matchStream, type Opened, openStream } from "./streams.ts";
+import { beginStream, matchStream, type Opened, openStream, streamRoute } from "./streams.ts";
 
 /** What an upgrade hands on to its open socket. */
 interface SocketContext {
@@ -112,18 +112,24 @@ async function upgrade(
   handshake.request = undefined;
   const requestId = readRequestId(request.headers);
   const url = new URL(request.url);
+  const startedAt = performance.now();
+  const target = matchStream(url.pathname);
+  const route = target?.kind === "ws" ? streamRoute(target) : "none";
+  const finish = (status: number) => {
+    parts.requests.add(route, "GET", status, performance.now() - startedAt);
+    parts.log.info({ request_id: requestId, path: url.pathname, status }, "request");
+  };
   try {
-    const target = matchStream(url.pathname);
     if (target?.kind !== "ws") throw new Failure("not_found", "There is no socket at this address");
     checkHandshake(request.headers);
     const address = () => addressOf(request, parts.config.trustedProxies);
     const asked = { url, headers: request.headers, method: "GET", address };
     handshake.context.opened = await openStream(parts, asked, target);
-    parts.log.info({ request_id: requestId, path: url.pathname, status: 101 }, "request");
+    finish(101);
     return { headers: { "x-request-id": requestId } };
   } catch (error) {
     const problem = problemResponse(toFailure(error, parts.log), requestId);
-    parts.log.info({ request_id: requestId, path: url.pathname, status: problem.status }, "request");
+    finish(problem.status ?? 500);
     const headers = new Headers(problem.headers);
     headers.set("x-request-id", requestId);
     headers.set("connection", "close");

@@ -39,10 +39,6 @@ const updateMeBody = z
   });
 
 export function userRoutes(parts: Parts): Route[] {
-  /** Whoever has got hold of a session must not find out its owner's password by trying. */
-  const guess = <T>(event: H3Event, userId: string, act: () => Promise<T>) =>
-    parts.rateLimits.guess(addressOf(event.req, parts.config.trustedProxies), userId, act);
-
   return [
     route({
       method: "GET",
@@ -81,6 +77,10 @@ export function userRoutes(parts: Parts): Route[] {
 }
 
 export function meRoutes(parts: Parts): Route[] {
+  /** Whoever has got hold of a session must not find out its owner's password by trying. */
+  const guess = <T>(event: H3Event, userId: string, act: () => Promise<T>) =>
+    parts.rateLimits.guess(addressOf(event.req, parts.config.trustedProxies), userId, act);
+
   return [
     route({
       method: "GET",

@@ -3,6 +3,7 @@ import { type BatchResult, type Send, type SendResult, sendMessages } from "../.
 import type { Pipeline } from "../../sql/pipeline.ts";
 import { Failure } from "../errors.ts";
 import { limits } from "../limits.ts";
+import { Tally } from "../tally.ts";
 import { isUnavailable } from "./unavailable.ts";
 
 /** A stored message as JSON text; `created` is false if the same client_id had stored it before. */
@@ -19,6 +20,16 @@ export interface Sender {
    * caller's client asks again with the same client_id.
    */
   send(send: Send): Promise<Sent>;
+  readonly counts: SendCounts;
+}
+
+/** What `/metrics` shows. */
+export interface SendCounts {
+  /** Sends by what came of them: "created", "stored" (before), a code of errors.ts, or "failed". */
+  readonly results: ReadonlyMap<string, number>;
+  /** How many messages a batch had. */
+  readonly batches: Tally;
+  waiting(): number;
 }
 
 interface Waiting {
@@ -41,6 +52,7 @@ interface Waiting {
  */
 export function createSender(pipeline: Pipeline, onStored: (events: readonly LogEvent[]) => void): Sender {
   const line: Waiting[] = [];
+  const counter = createCounter();
   const senders = new Set<string>();
   let lineBytes = 0;
   let inFlight = 0;
@@ -74,9 +86,10 @@ export function createSender(pipeline: Pipeline, onStored: (events: readonly Log
     for (const { bytes } of batch) lineBytes -= bytes;
     for (const { send } of batch) senders.add(send.sender_id);
     lastCount = batch.length;
+    counter.batches.add(batch.length);
     inFlight++;
     sendsInFlight += batch.length;
-    void store({ pipeline, onStored }, batch).finally(() => {
+    void store({ pipeline, onStored, count: counter.count }, batch).finally(() => {
       inFlight--;
       sendsInFlight -= batch.length;
       for (const { send } of batch) senders.delete(send.sender_id);
@@ -86,10 +99,12 @@ export function createSender(pipeline: Pipeline, onStored: (events: readonly Log
   }
 
   return {
+    counts: { ...counter, waiting: () => line.length },
     send: (send) =>
       new Promise((resolve, reject) => {
         const bytes = Buffer.byteLength(send.content);
         if (line.length >= limits.sendsWaiting || lineBytes + bytes > limits.sendsWaitingBytes) {
+          counter.count("overloaded");
           reject(
             new Failure("overloaded", "Too many messages at once", {
               retryAfterSeconds: limits.retryAfterSeconds,
@@ -103,6 +118,15 @@ export function createSender(pipeline: Pipeline, onStored: (events: readonly Log
         gathering = true;
         setImmediate(gather, 0, 0);
       }),
+  };
+}
+
+function createCounter() {
+  const results = new Map<string, number>();
+  return {
+    results,
+    batches: new Tally([1, 2, 5, 10, 20, 50, 100, 200, 500]),
+    count: (result: string) => void results.set(result, (results.get(result) ?? 0) + 1),
   };
 }
 
@@ -132,6 +156,7 @@ function takeBatch(line: Waiting[], senders: ReadonlySet<string>, most: number):
 interface Storing {
   pipeline: Pipeline;
   onStored(events: readonly LogEvent[]): void;
+  count(result: string): void;
 }
 
 async function store(storing: Storing, batch: Waiting[]): Promise<void> {
@@ -146,7 +171,7 @@ async function store(storing: Storing, batch: Waiting[]): Promise<void> {
   // First those who wait to hear something, then those who said it.
   if (stored.events.length > 0) storing.onStored(stored.events);
   batch.forEach((waiting, index) => {
-    answer(waiting, stored.results[index]);
+    answer(storing, waiting, stored.results[index]);
   });
 }
 
@@ -156,7 +181,10 @@ async function store(storing: Storing, batch: Waiting[]): Promise<void> {
  */
 async function storeApart(storing: Storing, batch: Waiting[], error: unknown): Promise<void> {
   if (batch.length === 1 || isUnavailable(error)) {
-    for (const { reject } of batch) reject(error);
+    for (const { reject } of batch) {
+      storing.count("failed");
+      reject(error);
+    }
     return;
   }
   const half = Math.ceil(batch.length / 2);
@@ -164,7 +192,8 @@ async function storeApart(storing: Storing, batch: Waiting[], error: unknown): P
   await store(storing, batch.slice(half));
 }
 
-function answer({ resolve, reject }: Waiting, result: SendResult | undefined): void {
+function answer({ count }: Storing, { resolve, reject }: Waiting, result: SendResult | undefined): void {
+  count(result?.code ?? "failed");
   if (!result) reject(new Error("send_messages returned too few results"));
   else if (result.message === null) reject(new Failure(result.code));
   else resolve({ created: result.code === "created", message: result.message });

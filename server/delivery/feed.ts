@@ -68,6 +68,13 @@ export class Feed {
     return this.#healthy && (this.#listener?.isConnected() ?? false);
   }
 
+  /** What `/metrics` shows. `behind`: how many events short of the log's end, as that was last looked at. */
+  status(): { listening: boolean; caughtUp: boolean; position: number; behind: number } {
+    const behind = Math.max(0, this.#owed - this.#position);
+    const listening = this.#listener?.isConnected() ?? false;
+    return { listening, caughtUp: this.isCaughtUp(), position: this.#position, behind };
+  }
+
   /** The events after a position from memory; null if they are no longer there. */
   recentAfter(position: number): readonly EncodedEvent[] | null {
     return position >= this.#position ? [] : this.#recent.after(position);

@@ -17,6 +17,8 @@ export class Hub {
   #byUser = new Map<string, readonly Stream[]>();
   #timers: NodeJS.Timeout[] = [];
   #draining: Closing | undefined;
+  #shown = 0;
+  #ended = new Map<string, number>();
 
   start(): void {
     this.#timers = [
@@ -48,7 +50,8 @@ export class Hub {
   /** The stream's connection is gone. */
   remove(stream: Stream): void {
     stream.end();
-    this.#streams.delete(stream);
+    const ending = stream.ending ?? "gone";
+    if (this.#streams.delete(stream)) this.#ended.set(ending, (this.#ended.get(ending) ?? 0) + 1);
     this.#removeFromUser(stream);
     for (const discussionId of stream.discussions) drop(this.#byDiscussion, discussionId, stream);
   }
@@ -56,6 +59,20 @@ export class Hub {
   /** How many streams somebody has open here. */
   streamsOf(userId: string): number {
     return this.#byUser.get(userId)?.length ?? 0;
+  }
+
+  /**
+   * What `/metrics` shows: streams open now by format, events shown to live streams since the start, and how
+   * streams ended.
+   */
+  counts(): { open: Map<string, number>; shown: number; ended: ReadonlyMap<string, number> } {
+    let sse = 0;
+    for (const { format } of this.#streams) if (format === "sse") sse++;
+    const open = new Map([
+      ["sse", sse],
+      ["websocket", this.#streams.size - sse],
+    ]);
+    return { open, shown: this.#shown, ended: this.#ended };
   }
 
   /** Shows events, in order, to the streams that they may concern. */
@@ -66,7 +83,9 @@ export class Hub {
         continue;
       }
       const streams = this.#byDiscussion.get(encoded.event.discussion_id);
-      if (streams) for (const stream of streams) stream.offer(encoded);
+      if (!streams) continue;
+      this.#shown += streams.size;
+      for (const stream of streams) stream.offer(encoded);
     }
   }
 
@@ -113,12 +132,15 @@ export class Hub {
       }
       if (joiningTypes.has(type) && stream.covers(discussion_id))
         insert(this.#byDiscussion, discussion_id, stream);
+      this.#shown++;
       stream.offer(encoded);
       if (!stream.discussions.has(discussion_id)) drop(this.#byDiscussion, discussion_id, stream);
     }
     if (privateTypes.has(type)) return;
     const others = this.#byDiscussion.get(discussion_id);
-    if (others) for (const stream of others) if (stream.owner.userId !== user_id) stream.offer(encoded);
+    if (!others) return;
+    this.#shown += others.size;
+    for (const stream of others) if (stream.owner.userId !== user_id) stream.offer(encoded);
   }
 
   #removeFromUser(stream: Stream): void {

@@ -61,7 +61,7 @@ export class Stream {
   #position: number;
   #pending: Buffer[] = [];
   #pendingBytes = 0;
-  #closed = false;
+  #ending: Closing | "gone" | undefined;
   #isHeard = true;
 
   constructor(owner: StreamOwner, wire: Wire, start: StreamStart) {
@@ -77,7 +77,12 @@ export class Stream {
   }
 
   get isClosed(): boolean {
-    return this.#closed;
+    return this.#ending !== undefined;
+  }
+
+  /** Why it ended, if it has; "gone" if its client went away. */
+  get ending(): Closing | "gone" | undefined {
+    return this.#ending;
   }
 
   get format(): Format {
@@ -94,7 +99,7 @@ export class Stream {
    */
   offer(encoded: EncodedEvent): void {
     const { position, discussion_id, user_id, type } = encoded.event;
-    if (position <= this.#position || this.#closed) return;
+    if (position <= this.#position || this.#ending !== undefined) return;
     this.#position = position;
     if (user_id === this.owner.userId) {
       this.#offerPersonal(encoded);
@@ -140,7 +145,7 @@ export class Stream {
 
   /** Asks for a sign of life; sockets only. A client that gave none since the last time is gone. */
   ping(): void {
-    if (this.#closed) return;
+    if (this.isClosed) return;
     if (this.#isHeard) {
       this.#isHeard = false;
       this.#push(pingFrame);
@@ -166,14 +171,14 @@ export class Stream {
   }
 
   close(closing: Closing): void {
-    if (this.#closed) return;
+    if (this.isClosed) return;
     this.flush();
     this.#end(closing);
   }
 
   /** The connection is gone: nothing more can be said. */
-  end(): void {
-    this.#closed = true;
+  end(ending: Closing | "gone" = "gone"): void {
+    this.#ending ??= ending;
     this.#pending = [];
     this.#pendingBytes = 0;
   }
@@ -184,7 +189,7 @@ export class Stream {
    */
   flush(): void {
     const pending = this.#pending;
-    if (pending.length === 0 || this.#closed) return;
+    if (pending.length === 0 || this.isClosed) return;
     this.#pending = [];
     this.#pendingBytes = 0;
     if (this.#wire.buffered() > limits.outboxBytes) this.#end("too_slow");
@@ -228,8 +233,8 @@ export class Stream {
   }
 
   #end(closing: Closing): void {
-    if (this.#closed) return;
-    this.end();
+    if (this.isClosed) return;
+    this.end(closing);
     this.#wire.close(closing);
   }
 
@@ -238,7 +243,7 @@ export class Stream {
   }
 
   #push(bytes: Buffer): void {
-    if (this.#closed) return;
+    if (this.#ending !== undefined) return;
     if (this.#pending.length === 0) flushSoon(this);
     this.#pending.push(bytes);
     this.#pendingBytes += bytes.length;

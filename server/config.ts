@@ -37,6 +37,7 @@ const settings = z.object({
   LOG_LEVEL: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).optional(),
   RATE_LIMITS: flag.default("on"),
   METRICS_TOKEN: z.string().min(16, "must have at least 16 characters").optional(),
+  PRESENCE: flag.default("on"),
 });
 
 /** The variables of the environment that mean something here. */
@@ -64,6 +65,8 @@ export interface Config {
   readonly rateLimits: boolean;
   /** What a scraper has to show at /metrics; undefined lets everybody read them. */
   readonly metricsToken: string | undefined;
+  /** Whether it is kept track of, and told, who is online. */
+  readonly presence: boolean;
 }
 
 /** A wrong or missing setting; the message is one line that names the variable. */
@@ -104,6 +107,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     logLevel: values.LOG_LEVEL ?? (production ? "info" : "warn"),
     rateLimits: values.RATE_LIMITS === "on",
     metricsToken: values.METRICS_TOKEN,
+    presence: values.PRESENCE === "on",
   });
 }
 

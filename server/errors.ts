@@ -24,6 +24,7 @@ export const errors = {
   last_owner: [409, "Last owner"],
   client_id_reused: [409, "Client id reused"],
   message_deleted: [409, "Message deleted"],
+  too_many_members: [409, "Too many members"],
   too_many_reactions: [409, "Too many reactions"],
   payload_too_large: [413, "Payload too large"],
   unsupported_media_type: [415, "Unsupported media type"],

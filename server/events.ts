@@ -4,6 +4,7 @@ import { clientIdSchema, contentSchema, editedContentSchema, idSchema, reactionS
 import {
   codeSchema,
   eventDiscussionSchema,
+  memberPresenceSchema,
   memberSchema,
   messageSchema,
   streamCursorSchema,
@@ -56,6 +57,7 @@ export const frameSchema = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("reaction.add"), ref, discussion_id, seq, emoji: reactionSchema }),
   z.strictObject({ type: z.literal("reaction.remove"), ref, discussion_id, seq, emoji: reactionSchema }),
   z.strictObject({ type: z.literal("read"), ref, discussion_id, seq: seq.or(z.literal(0)) }),
+  z.strictObject({ type: z.literal("typing"), ref, discussion_id }),
   z.strictObject({ type: z.literal("ping"), ref }),
 ]);
 
@@ -73,6 +75,20 @@ export function errorFrame(ref: string | undefined, code: string, detail: string
 
 export function pongFrame(ref: string | undefined): string {
   return ref === undefined ? '{"type":"pong"}' : `{"type":"pong","ref":${JSON.stringify(ref)}}`;
+}
+
+/** For how long somebody is shown as typing who does not go on. */
+const typingSeconds = 6;
+
+export function typingSignal(userId: string, discussionId: string): string {
+  const who = `"discussion_id":"${discussionId}","user_id":"${userId}"`;
+  return `{"type":"typing",${who},"expires_in":${typingSeconds}}`;
+}
+
+/** `at`: since when, as RFC 3339 text; null if that is not known. */
+export function presenceSignal(userId: string, status: "online" | "offline", at: string | null): string {
+  const since = at === null ? "null" : `"${at}"`;
+  return `{"type":"presence","user_id":"${userId}","status":"${status}","last_seen_at":${since}}`;
 }
 
 export type ResetReason = "cursor_expired" | "epoch_changed" | "cursor_ahead";
@@ -113,7 +129,7 @@ const envelope = { cursor: streamCursorSchema, discussion_id: id, at: timeSchema
 /** What is true for a moment and not kept. */
 const signals = {
   typing: { discussion_id: id, user_id: id, expires_in: z.int().min(1).meta({ description: "Seconds." }) },
-  presence: { user_id: id, status: z.enum(["online", "offline"]), last_seen_at: timeSchema.nullable() },
+  presence: memberPresenceSchema.shape,
 };
 
 /** Where a stream is. */

@@ -84,6 +84,38 @@ export const limits = {
   /** How long a stream that was told to close may take to read its last bytes. */
   closeGraceMs: 5_000,
 
+  /**
+   * Somebody who goes on typing is shown anew after so long. Clients show it for 6 s and are to say it every
+   * three or so.
+   */
+  typingAgainMs: 1_000,
+  /** NOTIFYs of typing: ten a second, and as many of presence. All who send wait for each, for a moment. */
+  typingNotifyMs: 100,
+  /** Lines of 81 bytes; a NOTIFY has room for 7,999. */
+  typingsPerNotify: 95,
+  /** Typists who wait to be told of, and who were within the last second; beyond it some are lost. */
+  typingsWaiting: 5_000,
+
+  /** Who has no stream for so long has gone: longer than clients take to come back from a restart. */
+  presenceGraceMs: 6_000,
+  /** Changes go to Postgres together, at most so often … */
+  presenceFlushMs: 200,
+  /** … and so many at once: it takes some tens of milliseconds, which other instances wait for. */
+  presencesPerFlush: 1_000,
+  /** People of whom one flush tells, and its NOTIFYs; for each of them presence rests so long after it. */
+  presencesTold: 250,
+  presenceNotifies: 5,
+  presenceNotifyMs: 100,
+  /**
+   * About how often an instance renews its lease, and how long that is: three times may fail, and who was at
+   * an instance that crashed is offline within a minute.
+   */
+  leaseRenewMs: 10_000,
+  leaseMs: 35_000,
+  /** Others are not taken for gone before Postgres could be reached for so long: so long may they take. */
+  leaseTrustMs: 15_000,
+  presenceRetryMs: 2_000,
+
   /** The feed looks at the log's end this often; twice this is the longest that a lost NOTIFY goes unseen. */
   watchdogMs: 2_000,
   /** A stream that begins waits so long for the announcement of what its opening has seen. */

@@ -19,6 +19,7 @@ import { createMetrics, metricsRoutes, renderMetrics } from "./api/metrics.ts";
 import { operationRoutes } from "./api/operations.ts";
 import { pageRoutes } from "./api/pages.ts";
 import type { Parts } from "./api/parts.ts";
+import { presenceRoutes } from "./api/presence.ts";
 import { createRateLimits } from "./api/rate-limits.ts";
 import { Requests } from "./api/requests.ts";
 import { serveSockets } from "./api/upgrade.ts";
@@ -28,9 +29,12 @@ import { createSender } from "./commands/messages.ts";
 import { createPasswords } from "./commands/passwords.ts";
 import { createReadMarks } from "./commands/reads.ts";
 import { createTokens } from "./commands/tokens.ts";
+import { TypingSignals } from "./commands/typing.ts";
 import type { Config } from "./config.ts";
 import { Feed } from "./delivery/feed.ts";
 import { Hub } from "./delivery/hub.ts";
+import { Presence } from "./delivery/presence.ts";
+import { createSignalHearing } from "./delivery/signals.ts";
 import { limits } from "./limits.ts";
 import { createLine } from "./line.ts";
 import type { Peers } from "./peers.ts";
@@ -66,15 +70,18 @@ export async function startParley(
   });
   const sending = openSending({ url: ground.listenDatabaseUrl, ...(config.ssl && { ssl: config.ssl }) });
   const hub = new Hub();
+  const presence = config.presence ? new Presence(pool, hub, log) : null;
   const feed = new Feed({
     pool,
     listen: { url: ground.listenDatabaseUrl, ssl: config.ssl },
     log,
     onEvents: (events) => hub.dispatch(events),
+    onSignal: createSignalHearing({ hub, log, presence }),
     onBreak: () => hub.closeAll("restarting"),
   });
   await feed.start();
   hub.start();
+  presence?.start();
   const maintenance = startMaintenance(pool, config.retentionDays, log);
   const watch = watchSessions(pool, hub, log);
   const parts = await createParts(config, ground, log, { pool, sending, feed, hub });
@@ -90,10 +97,11 @@ export async function startParley(
     close: async () => {
       const closed = closeServer(server, silent);
       await hub.drain("restarting", limits.drainMs);
-      await Promise.race([closed, wait(limits.closeGraceMs)]);
+      await Promise.race([Promise.all([closed, presence?.stop()]), wait(limits.closeGraceMs)]);
       server.closeAllConnections();
       clearInterval(watch);
       maintenance.stop();
+      parts.typing.stop();
       hub.stop();
       feed.stop();
       await Promise.race([Promise.all([pool.end(), sending.end()]), wait(1_000)]);
@@ -119,6 +127,7 @@ async function createParts(
     requests: new Requests(),
     sender: createSender(sending, (events) => feed.take(events)),
     readMarks: createReadMarks(pool),
+    typing: new TypingSignals(pool, log),
     feed,
     hub,
     joins: { pool, feed, hub, inTurn: createLine(limits.replaysAtOnce, Number.POSITIVE_INFINITY) },
@@ -146,6 +155,7 @@ async function listen(config: Config, parts: Parts, metrics: () => Promise<strin
     ...changeRoutes(parts),
     ...reactionRoutes(parts),
     ...blockRoutes(parts),
+    ...presenceRoutes(parts),
     ...operationRoutes(parts),
     ...metricsRoutes(config.metricsToken, metrics),
     ...(await pageRoutes()),

@@ -142,6 +142,19 @@ export const readMarkSchema = z
   .strictObject({ last_read_seq: count, unread_count: count.max(1_000) })
   .meta({ id: "ReadMark" });
 
+const presenceFields = {
+  status: z.enum(["online", "offline"]),
+  last_seen_at: timeSchema
+    .nullable()
+    .meta({ description: "Since when it is so; null for somebody who was never seen." }),
+};
+
+export const presenceSchema = z.strictObject(presenceFields).meta({ id: "Presence" });
+
+export const memberPresenceSchema = z
+  .strictObject({ user_id: id, ...presenceFields })
+  .meta({ id: "MemberPresence" });
+
 const codes = Object.keys(errors) as [ErrorCode, ...ErrorCode[]];
 
 export const codeSchema = z

@@ -44,6 +44,19 @@ CREATE TABLE function_texts (
   CONSTRAINT function_texts_pkey PRIMARY KEY (only_row)
 );
 
+CREATE TABLE instances (
+  id uuid NOT NULL,
+  expires_at timestamp with time zone NOT NULL,
+  CONSTRAINT instances_pkey PRIMARY KEY (id)
+);
+
+CREATE TABLE last_seen (
+  user_id uuid NOT NULL,
+  at timestamp with time zone NOT NULL,
+  CONSTRAINT last_seen_pkey PRIMARY KEY (user_id),
+  CONSTRAINT last_seen_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
+);
+
 CREATE TABLE log_epoch (
   only_row boolean DEFAULT true NOT NULL,
   epoch text DEFAULT substr(md5((gen_random_uuid())::text), 1, 8) NOT NULL,
@@ -91,6 +104,12 @@ CREATE TABLE messages (
   attachment_ids uuid[] DEFAULT '{}'::uuid[] NOT NULL,
   CONSTRAINT messages_pkey PRIMARY KEY (discussion_id, seq)
 ) WITH (autovacuum_vacuum_insert_scale_factor=0.05);
+
+CREATE UNLOGGED TABLE presences (
+  user_id uuid NOT NULL,
+  instance_id uuid NOT NULL,
+  CONSTRAINT presences_pkey PRIMARY KEY (user_id, instance_id)
+);
 
 CREATE UNLOGGED TABLE rate_limits (
   key text NOT NULL,
@@ -171,6 +190,8 @@ CREATE UNIQUE INDEX messages_position_key ON public.messages USING btree ("posit
 
 CREATE INDEX messages_sender_idx ON public.messages USING btree (sender_id, discussion_id, seq) WHERE (seq > 0);
 
+CREATE INDEX presences_instance_id_idx ON public.presences USING btree (instance_id);
+
 CREATE INDEX rate_limits_expire_idx ON public.rate_limits USING btree (expire);
 
 CREATE INDEX refresh_tokens_expires_at_idx ON public.refresh_tokens USING btree (expires_at);
@@ -246,11 +267,22 @@ CREATE TYPE me_shape AS (
   email text
 );
 
+CREATE TYPE member_presence_shape AS (
+  user_id uuid,
+  status text,
+  last_seen_at text
+);
+
 CREATE TYPE member_shape AS (
   user_id uuid,
   role text,
   joined_at text,
   last_read_seq bigint
+);
+
+CREATE TYPE presence_shape AS (
+  status text,
+  last_seen_at text
 );
 
 CREATE TYPE session_shape AS (
@@ -340,6 +372,57 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.announce_presences(of_users uuid[], most integer, OUT notifications integer, OUT announced integer)
+ RETURNS record
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  max_bytes CONSTANT int := 7900;
+  per_line CONSTANT int := 200; -- ids of 37 bytes
+  payload text := '';
+  line record;
+  done text;
+BEGIN
+  notifications := 0;
+  FOR line IN
+    SELECT u.place, concat_ws(' ', 'presence', u.id, s.status, coalesce(wire_time(s.at), '-'),
+      string_agg(d.id::text, ' ')) AS text
+    FROM unnest(of_users) WITH ORDINALITY AS u (id, place)
+    CROSS JOIN LATERAL (
+      -- Not presence_of(): whose instance is gone stays online until somebody has seen that, and told it.
+      SELECT CASE WHEN EXISTS (SELECT FROM presences AS p WHERE p.user_id = u.id) THEN 'online'
+        ELSE 'offline' END AS status, (SELECT l.at FROM last_seen AS l WHERE l.user_id = u.id) AS at
+    ) AS s
+    CROSS JOIN LATERAL (
+      SELECT m.discussion_id AS id, (row_number() OVER () - 1) / per_line AS part
+      FROM (
+        SELECT m.discussion_id FROM members AS m WHERE m.user_id = u.id
+        ORDER BY m.discussion_id DESC LIMIT 1000
+      ) AS m
+      WHERE shows_presence(m.discussion_id)
+    ) AS d
+    GROUP BY u.place, u.id, s.status, s.at, d.part
+    ORDER BY u.place, d.part
+  LOOP
+    IF payload <> '' AND octet_length(payload) + 1 + octet_length(line.text) > max_bytes THEN
+      done := pg_notify('signals', payload)::text;
+      notifications := notifications + 1;
+      payload := '';
+      IF notifications = most THEN
+        announced := line.place - 1;
+        RETURN;
+      END IF;
+    END IF;
+    payload := concat_ws(E'\n', nullif(payload, ''), line.text);
+  END LOOP;
+  IF payload <> '' THEN
+    done := pg_notify('signals', payload)::text;
+    notifications := notifications + 1;
+  END IF;
+  announced := cardinality(of_users);
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.announce_range(newest bigint, first integer, last integer, lines text[])
  RETURNS text
  LANGUAGE sql
@@ -394,6 +477,35 @@ BEGIN
     WHERE m.discussion_id = its_id AND m.user_id = block.blocked_id;
   END IF;
   RETURN NULL;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.change_presences(of_instance uuid, arrived uuid[], departed uuid[], waiting uuid[], at_once integer, most integer)
+ RETURNS TABLE(notifications integer, still_waiting uuid[])
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  locked text := lock_presences()::text;
+  came uuid[];
+  went uuid[];
+  line uuid[];
+  told record;
+BEGIN
+  PERFORM FROM instances AS i WHERE i.id = of_instance;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  came := array(SELECT id FROM unnest(arrived) AS id
+    WHERE NOT EXISTS (SELECT FROM presences AS p WHERE p.user_id = id));
+  INSERT INTO presences (user_id, instance_id) SELECT id, of_instance FROM unnest(arrived) AS id
+  ON CONFLICT DO NOTHING;
+  DELETE FROM presences AS p WHERE p.user_id = ANY (departed) AND p.instance_id = of_instance;
+  went := array(SELECT id FROM unnest(departed) AS id
+    WHERE NOT EXISTS (SELECT FROM presences AS p WHERE p.user_id = id));
+  PERFORM note_seen(came || went, clock_timestamp());
+  line := waiting || array(SELECT unnest(came || went) EXCEPT SELECT unnest(waiting));
+  told := announce_presences(line[1:at_once], most);
+  RETURN QUERY SELECT told.notifications, line[told.announced + 1:];
 END
 $function$;
 
@@ -739,12 +851,38 @@ AS $function$
     WHERE s.id = of_session AND s.user_id = of_user AND s.revoked_at IS NULL AND s.expires_at > now())
 $function$;
 
+CREATE OR REPLACE FUNCTION public.last_said(of_discussion uuid, of_user uuid)
+ RETURNS bigint
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT coalesce((SELECT max(m.seq) FROM messages AS m
+    WHERE m.discussion_id = of_discussion AND m.sender_id = of_user AND m.seq > 0), 0)
+$function$;
+
 CREATE OR REPLACE FUNCTION public.last_seq(of_discussion uuid)
  RETURNS bigint
  LANGUAGE sql
  STABLE PARALLEL SAFE
 AS $function$
   SELECT coalesce(max(m.seq), 0) FROM messages AS m WHERE m.discussion_id = of_discussion
+$function$;
+
+CREATE OR REPLACE FUNCTION public.leave_instance(of_instance uuid, grace_ms integer)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  locked text := lock_presences()::text;
+BEGIN
+  DELETE FROM instances AS i WHERE i.id = of_instance
+    AND NOT EXISTS (SELECT FROM presences AS p WHERE p.instance_id = of_instance);
+  UPDATE instances AS i SET expires_at = clock_timestamp() + grace_ms * interval '1 millisecond'
+  WHERE i.id = of_instance;
+  IF FOUND THEN
+    PERFORM pg_notify('signals', 'leaving');
+  END IF;
+END
 $function$;
 
 CREATE OR REPLACE FUNCTION public.lock_discussions(ids uuid[])
@@ -782,6 +920,20 @@ CREATE OR REPLACE FUNCTION public.lock_pair(its_identity text)
  LANGUAGE sql
 AS $function$
   SELECT pg_advisory_xact_lock((log_lock_key() + 1)::int, hashtext(its_identity))
+$function$;
+
+CREATE OR REPLACE FUNCTION public.lock_presences()
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  done text;
+BEGIN
+  -- All who store messages wait for whoever has NOTIFYed until its commit is done: not also for the disk.
+  -- What a crash of Postgres may take away are times of the last second.
+  done := set_config('synchronous_commit', 'off', true);
+  done := pg_advisory_xact_lock(presence_lock_key())::text;
+END
 $function$;
 
 CREATE OR REPLACE FUNCTION public.log_cursor()
@@ -1097,6 +1249,15 @@ AS $function$
   SELECT '{"message":' || message_json(m, '[]') || '}'
 $function$;
 
+CREATE OR REPLACE FUNCTION public.note_seen(of_users uuid[], moment timestamp with time zone)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  INSERT INTO last_seen (user_id, at)
+  SELECT u.id, moment FROM users AS u WHERE u.id = ANY (of_users) AND u.erased_at IS NULL
+  ON CONFLICT (user_id) DO UPDATE SET at = greatest(last_seen.at, excluded.at)
+$function$;
+
 CREATE OR REPLACE FUNCTION public.open_discussion(of_kind text, with_name text, with_visibility text, creator_id uuid, other_ids uuid[])
  RETURNS TABLE(id uuid, created boolean)
  LANGUAGE plpgsql
@@ -1134,6 +1295,24 @@ BEGIN
   END LOOP;
   RAISE EXCEPTION 'the discussion changed too often' USING ERRCODE = 'serialization_failure';
 END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.presence_lock_key()
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$ SELECT 5521863 $function$;
+
+CREATE OR REPLACE FUNCTION public.presence_of(of_user uuid, OUT status text, OUT at timestamp with time zone)
+ RETURNS record
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT CASE WHEN max(i.expires_at) > now() THEN 'online' ELSE 'offline' END,
+    CASE WHEN max(i.expires_at) <= now() THEN max(i.expires_at)
+      ELSE (SELECT l.at FROM last_seen AS l WHERE l.user_id = of_user) END
+  FROM presences AS p JOIN instances AS i ON i.id = p.instance_id
+  WHERE p.user_id = of_user
 $function$;
 
 CREATE OR REPLACE FUNCTION public.reaction_drafts(event_type text, changed reactions[])
@@ -1214,6 +1393,55 @@ BEGIN
       THEN message_json(stored)
     ELSE 'client_id_reused'
   END;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.renew_instance(of_instance uuid, lease_ms integer, may_end boolean)
+ RETURNS TABLE(is_new boolean, present bigint, ended uuid[], next_end_ms integer)
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  locked text := lock_presences()::text;
+  until timestamptz := clock_timestamp() + lease_ms * interval '1 millisecond';
+  gone record;
+  theirs uuid[];
+BEGIN
+  ended := '{}';
+  UPDATE instances AS i SET expires_at = until WHERE i.id = of_instance;
+  is_new := NOT FOUND;
+  IF is_new THEN
+    INSERT INTO instances (id, expires_at) VALUES (of_instance, until);
+  END IF;
+  FOR gone IN
+    DELETE FROM instances AS i WHERE may_end AND i.expires_at < clock_timestamp()
+    RETURNING i.id, i.expires_at
+  LOOP
+    WITH deleted AS (DELETE FROM presences AS p WHERE p.instance_id = gone.id RETURNING p.user_id)
+    SELECT array_agg(d.user_id) INTO theirs FROM deleted AS d;
+    theirs := array(SELECT id FROM unnest(theirs) AS id
+      WHERE NOT EXISTS (SELECT FROM presences AS p WHERE p.user_id = id));
+    PERFORM note_seen(theirs, gone.expires_at);
+    ended := ended || theirs;
+  END LOOP;
+  present := (SELECT count(*) FROM presences AS p WHERE p.instance_id = of_instance);
+  next_end_ms := (SELECT extract(epoch FROM min(i.expires_at) - clock_timestamp()) * 1000
+    FROM instances AS i WHERE i.id <> of_instance);
+  RETURN NEXT;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.restore_presences(of_instance uuid, of_users uuid[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  locked text := lock_presences()::text;
+BEGIN
+  DELETE FROM presences AS p WHERE p.instance_id = of_instance
+    AND NOT EXISTS (SELECT FROM unnest(of_users) AS id WHERE id = p.user_id);
+  INSERT INTO presences (user_id, instance_id) SELECT id, of_instance FROM unnest(of_users) AS id
+  WHERE EXISTS (SELECT FROM instances AS i WHERE i.id = of_instance)
+  ON CONFLICT DO NOTHING;
 END
 $function$;
 
@@ -1347,6 +1575,27 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.shares_presence(of_user uuid, reader uuid)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT of_user = reader OR EXISTS (
+    SELECT FROM members AS mine
+    JOIN members AS theirs ON theirs.discussion_id = mine.discussion_id AND theirs.user_id = of_user
+    WHERE mine.user_id = reader AND shows_presence(mine.discussion_id))
+$function$;
+
+CREATE OR REPLACE FUNCTION public.shows_presence(of_discussion uuid)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT count(*) <= 100 FROM (
+    SELECT FROM members AS m WHERE m.discussion_id = of_discussion LIMIT 101
+  ) AS some_members
+$function$;
+
 CREATE OR REPLACE FUNCTION public.standing(of_discussion uuid, reader uuid)
  RETURNS text
  LANGUAGE sql
@@ -1379,6 +1628,16 @@ AS $function$
     u.id, u.username, u.display_name, '/api/v1/users/' || u.id || '/avatar', u.status_text,
     wire_time(u.created_at)
   )::user_shape)
+$function$;
+
+CREATE OR REPLACE FUNCTION public.users_erased()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  DELETE FROM last_seen AS l WHERE l.user_id = NEW.id;
+  RETURN NULL;
+END
 $function$;
 
 CREATE OR REPLACE FUNCTION public.uuid7()
@@ -1430,3 +1689,5 @@ CREATE TRIGGER reactions_deleted AFTER DELETE ON public.reactions REFERENCING OL
 CREATE TRIGGER reactions_inserted AFTER INSERT ON public.reactions REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION reactions_inserted();
 
 CREATE TRIGGER sessions_updated AFTER UPDATE ON public.sessions REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION sessions_updated();
+
+CREATE TRIGGER users_erased AFTER UPDATE OF erased_at ON public.users FOR EACH ROW WHEN ((new.erased_at IS NOT NULL)) EXECUTE FUNCTION users_erased();

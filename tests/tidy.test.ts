@@ -12,7 +12,7 @@ const ceilings = { fileLines: 300, testFileLines: 500, functionLines: 70, column
 const mayImport: Record<string, string[]> = {
   sql: [],
   "server/commands": ["sql", "server"],
-  "server/delivery": ["sql/log.ts", "sql/database.ts", "server"],
+  "server/delivery": ["sql/log.ts", "sql/presence.ts", "sql/database.ts", "server"],
   "server/api": ["sql", "server/commands", "server/delivery", "server"],
   server: ["sql", "server/api", "server/commands", "server/delivery"],
   scripts: ["sql", "server", "tests"],

@@ -4,6 +4,7 @@ import type { Pool } from "../../sql/database.ts";
 import { edit, react, remove } from "../commands/changes.ts";
 import type { Sender } from "../commands/messages.ts";
 import type { ReadMarks } from "../commands/reads.ts";
+import type { TypingSignals } from "../commands/typing.ts";
 import type { Stream } from "../delivery/stream.ts";
 import { type Closing, fail } from "../errors.ts";
 import { ackFrame, errorFrame, type Frame, frameSchema, pongFrame } from "../events.ts";
@@ -16,6 +17,7 @@ export interface FrameParts {
   rateLimits: RateLimits;
   sender: Sender;
   readMarks: ReadMarks;
+  typing: TypingSignals;
   log: Logger;
 }
 
@@ -121,9 +123,10 @@ async function act(parts: FrameParts, stream: Stream, frame: Exclude<Frame, Send
   const { userId, sessionId } = stream.owner;
   await parts.rateLimits.byUser("write", userId);
   if (frame.type === "ping") return pongFrame(frame.ref);
-  const discussionId = targetOf(stream, frame);
-  const target = { session_id: sessionId, user_id: userId, discussion_id: discussionId, seq: frame.seq };
-  const fields = await carryOutAct(parts, target, frame);
+  const actor = { session_id: sessionId, user_id: userId, discussion_id: targetOf(stream, frame) };
+  let fields = "";
+  if (frame.type === "typing") await parts.typing.show(actor);
+  else fields = await carryOutAct(parts, { ...actor, seq: frame.seq }, frame);
   return frame.ref === undefined ? "" : ackFrame(frame.ref, fields);
 }
 
@@ -131,7 +134,7 @@ async function act(parts: FrameParts, stream: Stream, frame: Exclude<Frame, Send
 async function carryOutAct(
   { pool, readMarks }: FrameParts,
   target: Act,
-  frame: Exclude<Frame, SendFrame | { type: "ping" }>,
+  frame: Exclude<Frame, SendFrame | { type: "ping" | "typing" }>,
 ): Promise<string> {
   switch (frame.type) {
     case "message.edit":

@@ -3,6 +3,7 @@ import type { Pool } from "../../sql/database.ts";
 import type { AccountParts } from "../commands/accounts.ts";
 import type { Sender } from "../commands/messages.ts";
 import type { ReadMarks } from "../commands/reads.ts";
+import type { TypingSignals } from "../commands/typing.ts";
 import type { Config } from "../config.ts";
 import type { Feed } from "../delivery/feed.ts";
 import type { Hub } from "../delivery/hub.ts";
@@ -22,6 +23,7 @@ export interface Parts {
   requests: Requests;
   sender: Sender;
   readMarks: ReadMarks;
+  typing: TypingSignals;
   feed: Feed;
   hub: Hub;
   joins: JoinParts;

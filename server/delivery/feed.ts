@@ -6,6 +6,7 @@ import { rewritingTypes } from "../events.ts";
 import { limits } from "../limits.ts";
 import { within } from "../within.ts";
 import { type Announcement, parseAnnouncement, readRange } from "./announcement.ts";
+import { Arrivals } from "./arrivals.ts";
 import { EncodedEvent } from "./encoding.ts";
 import { type Listener, startListener } from "./listener.ts";
 import { RecentEvents } from "./recent.ts";
@@ -17,6 +18,8 @@ export interface FeedOptions {
   log: Logger;
   /** The next events of the log: each exactly once, in order, without holes. */
   onEvents(events: readonly EncodedEvent[]): void;
+  /** A payload of the channel `signals`, which comes by the same connection. Must not throw. */
+  onSignal(payload: string): void;
   /** The log is not the one it was, or has lost what comes next: no stream can go on exactly. */
   onBreak(): void;
 }
@@ -46,7 +49,7 @@ export class Feed {
   /** The log's end at the last check: by the next one it must have been heard of. */
   #owed = 0;
   #onFirstListening = () => {};
-  #awaited: { position: number; resolve: () => void }[] = [];
+  #arrivals = new Arrivals();
 
   constructor(options: FeedOptions) {
     this.#options = options;
@@ -56,20 +59,18 @@ export class Feed {
     return this.#epoch;
   }
 
-  /** The newest event that went out. */
+  /** That of the newest event that went out. */
   get position(): number {
     return this.#position;
   }
 
-  /**
-   * Whether the listener is connected and, when last looked at, the log held nothing that was not seen here.
-   */
+  /** Whether it listens and, when last looked at, the log held nothing that was not seen here. */
   isCaughtUp(): boolean {
     return this.#healthy && (this.#listener?.isConnected() ?? false);
   }
 
   /** What `/metrics` shows. `behind`: how many events short of the log's end, as that was last looked at. */
-  status(): { listening: boolean; caughtUp: boolean; position: number; behind: number } {
+  status() {
     const behind = Math.max(0, this.#owed - this.#position);
     const listening = this.#listener?.isConnected() ?? false;
     return { listening, caughtUp: this.isCaughtUp(), position: this.#position, behind };
@@ -86,8 +87,7 @@ export class Feed {
    */
   async reach(position: number): Promise<void> {
     if (this.#position >= position) return;
-    const reached = new Promise<void>((resolve) => this.#awaited.push({ position, resolve }));
-    await within(limits.announcementMs, reached).catch(() => this.#readGap());
+    await this.#arrivals.wait(position, limits.announcementMs).catch(() => this.#readGap());
   }
 
   /** Begins at the log's end, with the newest events in memory, and listens. Throws what Postgres throws. */
@@ -117,7 +117,7 @@ export class Feed {
     this.#listener = startListener({
       ...this.#options.listen,
       log: this.#options.log,
-      onPayload: (payload) => this.#hear(payload),
+      channels: { events: (payload) => this.#hear(payload), signals: this.#options.onSignal },
       onConnected: () => {
         this.#onFirstListening();
         void this.#readGap().then(() => {
@@ -142,9 +142,7 @@ export class Feed {
     }
   }
 
-  /**
-   * Anybody who may connect can NOTIFY anything; what is not an announcement is a reason to look, no more.
-   */
+  /** Anybody who may connect can NOTIFY anything: what is no announcement is a reason to look. */
   #hear(payload: string): void {
     try {
       const { to } = readRange(payload);
@@ -232,13 +230,7 @@ export class Feed {
       fresh.push(encoded);
     }
     if (fresh.length > 0) this.#options.onEvents(fresh);
-    if (this.#awaited.length > 0) this.#tellAwaited();
-  }
-
-  #tellAwaited(): void {
-    const awaited = this.#awaited;
-    this.#awaited = awaited.filter(({ position }) => position > this.#position);
-    for (const { position, resolve } of awaited) if (position <= this.#position) resolve();
+    this.#arrivals.tell(this.#position);
   }
 
   #scheduleWatchdog(): void {

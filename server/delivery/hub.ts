@@ -2,9 +2,16 @@ import type { Closing } from "../errors.ts";
 import { joiningTypes, privateTypes } from "../events.ts";
 import { limits } from "../limits.ts";
 import type { EncodedEvent } from "./encoding.ts";
+import type { Signal } from "./signals.ts";
 import type { Stream } from "./stream.ts";
 
 const heartbeat = Buffer.from(":\n\n");
+
+/** Who is told of a person's first stream and of the end of the last. */
+export interface Attendance {
+  arrived(userId: string): void;
+  left(userId: string): void;
+}
 
 /**
  * Who hears what: the live streams by discussion and by user. It follows the memberships in the log itself,
@@ -19,6 +26,7 @@ export class Hub {
   #draining: Closing | undefined;
   #shown = 0;
   #ended = new Map<string, number>();
+  #attendance: Attendance | null = null;
 
   start(): void {
     this.#timers = [
@@ -31,11 +39,27 @@ export class Hub {
     for (const timer of this.#timers) clearInterval(timer);
   }
 
+  /** From now on it is told who comes and goes. */
+  reportTo(attendance: Attendance): void {
+    this.#attendance = attendance;
+  }
+
+  /** The people who have streams here. */
+  users(): Iterable<string> {
+    return this.#byUser.keys();
+  }
+
+  hasUser(userId: string): boolean {
+    return this.#byUser.has(userId);
+  }
+
   /** Counts a stream in, from its opening on. Before attach() it hears nothing, but may be ended. */
   add(stream: Stream): void {
     this.#streams.add(stream);
     const { userId } = stream.owner;
-    this.#byUser.set(userId, [...(this.#byUser.get(userId) ?? []), stream]);
+    const others = this.#byUser.get(userId);
+    this.#byUser.set(userId, others ? [...others, stream] : [stream]);
+    if (!others) this.#attendance?.arrived(userId);
     if (this.#draining) stream.close(this.#draining);
   }
 
@@ -86,6 +110,22 @@ export class Hub {
       if (!streams) continue;
       this.#shown += streams.size;
       for (const stream of streams) stream.offer(encoded);
+    }
+  }
+
+  /**
+   * Shows a signal to the live streams of these discussions, but not to those of whom it is about, nor to
+   * those that heard it already.
+   */
+  show(signal: Signal, discussionIds: readonly string[], heard?: WeakSet<Stream>): void {
+    for (const discussionId of discussionIds) {
+      const streams = this.#byDiscussion.get(discussionId);
+      if (!streams) continue;
+      for (const stream of streams) {
+        if (stream.owner.userId === signal.userId || heard?.has(stream)) continue;
+        heard?.add(stream);
+        stream.offerSignal(signal);
+      }
     }
   }
 
@@ -147,7 +187,7 @@ export class Hub {
     const { userId } = stream.owner;
     const others = this.#byUser.get(userId)?.filter((other) => other !== stream) ?? [];
     if (others.length > 0) this.#byUser.set(userId, others);
-    else this.#byUser.delete(userId);
+    else if (this.#byUser.delete(userId)) this.#attendance?.left(userId);
   }
 
   #beat(): void {

@@ -3,13 +3,12 @@ import pgListen from "pg-listen";
 import type { Logger } from "pino";
 import { limits } from "../limits.ts";
 
-const channel = "events";
-
 export interface ListenerOptions {
   url: string;
   ssl: { rejectUnauthorized: boolean } | undefined;
   log: Logger;
-  onPayload(payload: string): void;
+  /** What to do with the payloads of each channel that is listened to. */
+  channels: Readonly<Record<string, (payload: string) => void>>;
   /** LISTEN is in force, for the first time or again: what was announced before may have been missed. */
   onConnected(): void;
 }
@@ -20,7 +19,7 @@ export interface Listener {
 }
 
 /**
- * Listens on the channel `events` on a connection of its own and comes back after every loss. It cannot tell
+ * Listens to its channels on a connection of its own and comes back after every loss. It cannot tell
  * a dead connection from a quiet one; the feed's watchdog does.
  */
 export function startListener(options: ListenerOptions): Listener {
@@ -44,7 +43,8 @@ export function startListener(options: ListenerOptions): Listener {
       retryInterval,
     },
   );
-  subscriber.notifications.on(channel, options.onPayload);
+  const channels = Object.entries(options.channels);
+  for (const [channel, take] of channels) subscriber.notifications.on(channel, (text) => take(text ?? ""));
   subscriber.events.on("reconnect", () => {
     connected = false;
   });
@@ -72,7 +72,7 @@ export function startListener(options: ListenerOptions): Listener {
   /** The first "connected" comes before LISTEN; later ones after it, which listenTo() then knows. */
   async function listen(): Promise<void> {
     try {
-      await subscriber.listenTo(channel);
+      for (const [channel] of channels) await subscriber.listenTo(channel);
       if (stopped) return stop();
       connected = true;
       options.onConnected();

@@ -11,6 +11,7 @@ import {
 import { limits } from "../limits.ts";
 import { type EncodedEvent, encodeFrame, encodeSse, type Format, pingFrame } from "./encoding.ts";
 import { flushSoon, joinPieces } from "./flush.ts";
+import type { Signal } from "./signals.ts";
 
 /** A connection as its stream sees it: bytes go in, and it says how many it still holds. */
 export interface Wire {
@@ -109,6 +110,14 @@ export class Stream {
     if (internalTypes.has(type) || (user_id !== "" && privateTypes.has(type))) return;
     if (this.#left !== null && isEditedSince(this.#left.get(discussion_id), encoded)) return;
     this.#push(encoded.bytes(this.#wire.format));
+  }
+
+  /**
+   * Shows the stream a signal, unless its client is behind in reading: what it has not read of signals must
+   * never be the reason to close it.
+   */
+  offerSignal(signal: Signal): void {
+    if (this.#wire.buffered() === 0) this.#push(signal.bytes(this.#wire.format));
   }
 
   /** What follows up to this position is not for this stream. */

@@ -268,8 +268,9 @@ test("forged announcements neither end the process nor stop the feed", () =>
 test("an event that is forged in the right form costs streams at most their connection, never an event", () =>
   withServer(async (t) => {
     const { ann, discussion, streams } = await prepare(t.url);
+    const forged = await ann.send(discussion.id, "before");
     const next = (await logEnd(t.databaseUrl)) + 1;
-    const data = '{"message":{"seq":99}}';
+    const data = JSON.stringify({ message: { ...forged, seq: 99 } });
     await notify(
       t.databaseUrl,
       `${next} ${next}\n${next}\t${discussion.id}\t\tmessage.new\t2026-01-01T00:00:00.000Z\t${data}`,

@@ -121,6 +121,55 @@ test("a socket that sends more than can be stored is closed with 4002 before it 
     }
   }));
 
+test("a stream hears no signals while it is replaying", () =>
+  withServer(async (t) => {
+    const ann = await register(t.url, "ann");
+    const carl = await register(t.url, "carl");
+    const { id, cursor } = await ann.ok("POST", "/discussions", { kind: "direct", user_id: carl.user.id });
+    await query(
+      t.databaseUrl,
+      `INSERT INTO messages (discussion_id, seq, sender_id, content)
+       SELECT $1, n, $2, repeat('x', 4000) FROM generate_series(1, 10000) AS n`,
+      [id, ann.user.id],
+    );
+    await followed(t.url);
+    const live = await openTestStream("ws", carl);
+    await live.until((received) => received.some(({ type }) => type === "ready"));
+    const replay = await openSlowly(`${t.url}/api/v1/discussions/${id}/events?since=${cursor}`, carl.token);
+    await ann.ok("POST", `/discussions/${id}/typing`);
+    await live.until((received) => received.some(({ type }) => type === "typing"));
+    live.cut();
+    const text = await replay.readUntil("event: ready");
+    assert.equal([...text.matchAll(/^event: message.new$/gm)].length, 10_000);
+    assert.doesNotMatch(text, /event: (typing|presence)/);
+  }));
+
+test("a client that reads nothing is sent no more signals, is not closed for them, and loses no event", () =>
+  withServer(async (t) => {
+    const ann = await register(t.url, "ann");
+    const bob = await register(t.url, "bob");
+    const { id } = await ann.ok("POST", "/discussions", { kind: "direct", user_id: bob.user.id });
+    const slow = await openSlowly(`${t.url}/api/v1/events`, bob.token);
+    const live = await openTestStream("ws", bob);
+    await live.until((received) => received.some(({ type }) => type === "ready"));
+    // Some 25 MB: more than fits into what the operating system keeps for the connection, and an outbox.
+    await query(
+      t.databaseUrl,
+      `SELECT pg_notify('signals', (
+         SELECT string_agg(concat_ws(' ', 'typing', gen_random_uuid(), $1::uuid), E'\n')
+         FROM generate_series(1, 95) WHERE n > 0))
+       FROM generate_series(1, 1600) AS n`,
+      [id],
+    );
+    await ann.send(id, "the end");
+    await live.until((received) => received.some(({ type }) => type === "message.new"), 30_000);
+    live.cut();
+    const text = await slow.readUntil('"content":"the end"');
+    const signals = [...text.matchAll(/^event: typing$/gm)].length;
+    assert.ok(signals > 95 && signals < 1600 * 95, `${signals} signals came`);
+    assert.doesNotMatch(text, /event: closed/);
+  }));
+
 /** Resolves when the instance itself has come through the log: what is sent now is heard live. */
 async function followed(url: string): Promise<void> {
   const bob = await register(url, "bob");
@@ -132,20 +181,33 @@ async function followed(url: string): Promise<void> {
   live.cut();
 }
 
-/** An SSE stream whose client reads the head and then nothing, until it is told to read to the end. */
-function openSlowly(url: string, token: string): Promise<{ readToEnd(): Promise<string> }> {
+/** An SSE stream whose client reads the head and then nothing, until it is told to. */
+interface SlowStream {
+  readToEnd(): Promise<string>;
+  /** Goes away as soon as this came. */
+  readUntil(words: string): Promise<string>;
+}
+
+function openSlowly(url: string, token: string): Promise<SlowStream> {
   return new Promise((resolve, reject) => {
     const asked = request(url, { agent: false, headers: { authorization: `Bearer ${token}` } });
     asked.once("error", reject);
     asked.once("response", (response) => {
       assert.equal(response.statusCode, 200);
       response.pause();
-      const readToEnd = async () => {
+      const read = async (isEnough: (chunk: Buffer) => boolean) => {
         const chunks: Buffer[] = [];
-        for await (const chunk of response) chunks.push(chunk);
+        for await (const chunk of response) {
+          chunks.push(chunk);
+          if (isEnough(chunk)) break;
+        }
         return Buffer.concat(chunks).toString("utf8");
       };
-      resolve({ readToEnd });
+      resolve({
+        readToEnd: () => read(() => false),
+        // One that is cut by two chunks is found by nobody; the heartbeat that follows would not help either.
+        readUntil: (words) => read((chunk) => chunk.includes(words)),
+      });
     });
     asked.end();
   });

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { type StorageTarget, storageTargetSchema } from "./storage/target.ts";
 
 const flag = z.enum(["on", "off"]);
 const port = z.coerce.number().int().min(0).max(65_535);
@@ -33,6 +34,13 @@ const settings = z.object({
     .union([flag, z.coerce.number().int().min(1).max(9)], 'must be "on", "off" or a number from 1 to 9')
     .default("off")
     .transform((value) => (value === "off" ? 0 : value === "on" ? 1 : value)),
+  ATTACHMENTS_URL: storageTargetSchema.optional(),
+  ATTACHMENT_MAX_BYTES: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(1024 ** 3)
+    .default(10 * 1024 * 1024),
   EVENT_RETENTION_DAYS: z.coerce.number().positive().max(3650).default(7),
   LOG_LEVEL: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).optional(),
   RATE_LIMITS: flag.default("on"),
@@ -60,6 +68,9 @@ export interface Config {
   readonly allowedOrigins: readonly string[];
   /** How many proxies in a row stand before us, to be believed about X-Forwarded-For, -Proto and -Host. */
   readonly trustedProxies: number;
+  /** Where attachments are stored; absent: in the database. */
+  readonly attachmentsTarget: StorageTarget | undefined;
+  readonly attachmentMaxBytes: number;
   readonly retentionDays: number;
   readonly logLevel: string;
   readonly rateLimits: boolean;
@@ -102,6 +113,8 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     jwtSecret: values.JWT_SECRET,
     allowedOrigins: values.ALLOWED_ORIGINS,
     trustedProxies: values.TRUST_PROXY,
+    attachmentsTarget: values.ATTACHMENTS_URL,
+    attachmentMaxBytes: values.ATTACHMENT_MAX_BYTES,
     retentionDays: values.EVENT_RETENTION_DAYS,
     // On a laptop the address is all that is printed; a line per request is for those who collect them.
     logLevel: values.LOG_LEVEL ?? (production ? "info" : "warn"),

@@ -17,7 +17,9 @@ export const errors = {
   member_not_found: [404, "Member not found"],
   message_not_found: [404, "Message not found"],
   reply_not_found: [404, "Replied message not found"],
+  attachment_not_found: [404, "Attachment not found"],
   method_not_allowed: [405, "Method not allowed"],
+  request_timeout: [408, "Request timeout"],
   username_taken: [409, "Username taken"],
   email_taken: [409, "E-mail address taken"],
   direct_discussion: [409, "Direct discussion"],
@@ -26,8 +28,10 @@ export const errors = {
   message_deleted: [409, "Message deleted"],
   too_many_members: [409, "Too many members"],
   too_many_reactions: [409, "Too many reactions"],
+  too_many_attachments: [409, "Too many unsent attachments"],
   payload_too_large: [413, "Payload too large"],
   unsupported_media_type: [415, "Unsupported media type"],
+  range_not_satisfiable: [416, "Range not satisfiable"],
   upgrade_required: [426, "Upgrade required"],
   rate_limited: [429, "Too many requests"],
   internal_error: [500, "Internal error"],
@@ -51,16 +55,18 @@ export class Failure extends Error {
   readonly code: ErrorCode;
   readonly fields: FieldError[] | undefined;
   readonly retryAfterSeconds: number | undefined;
+  readonly headers: Readonly<Record<string, string>>;
 
   constructor(
     code: ErrorCode,
     detail?: string,
-    more: { fields?: FieldError[]; retryAfterSeconds?: number } = {},
+    more: { fields?: FieldError[]; retryAfterSeconds?: number; headers?: Record<string, string> } = {},
   ) {
     super(detail ?? errors[code][1]);
     this.code = code;
     this.fields = more.fields;
     this.retryAfterSeconds = more.retryAfterSeconds;
+    this.headers = more.headers ?? {};
   }
 }
 

@@ -1,6 +1,14 @@
 import { z } from "zod";
 import { type Closing, closings } from "./errors.ts";
-import { clientIdSchema, contentSchema, editedContentSchema, idSchema, reactionSchema } from "./fields.ts";
+import {
+  attachmentIdsSchema,
+  clientIdSchema,
+  contentSchema,
+  editedContentSchema,
+  idSchema,
+  reactionSchema,
+  requireContent,
+} from "./fields.ts";
 import {
   codeSchema,
   eventDiscussionSchema,
@@ -38,14 +46,17 @@ const discussion_id = idSchema.optional();
 const seq = z.number().int().positive().max(Number.MAX_SAFE_INTEGER);
 
 export const frameSchema = z.discriminatedUnion("type", [
-  z.strictObject({
-    type: z.literal("message.send"),
-    ref,
-    discussion_id,
-    content: contentSchema,
-    client_id: clientIdSchema.nullable().optional(),
-    reply_to_seq: seq.nullable().optional(),
-  }),
+  requireContent(
+    z.strictObject({
+      type: z.literal("message.send"),
+      ref,
+      discussion_id,
+      content: contentSchema,
+      client_id: clientIdSchema.nullable().optional(),
+      reply_to_seq: seq.nullable().optional(),
+      attachment_ids: attachmentIdsSchema.nullable().optional(),
+    }),
+  ),
   z.strictObject({
     type: z.literal("message.edit"),
     ref,

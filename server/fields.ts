@@ -28,7 +28,8 @@ function isBetween(value: string, min: number, max: number): boolean {
   return count >= min && count <= max;
 }
 
-export const contentSchema = text(1, limits.contentCharacters);
+/** Empty where attachments speak; see requireContent(). */
+export const contentSchema = text(0, limits.contentCharacters);
 export const clientIdSchema = text(1, 64);
 
 /** Content after an edit: empty where attachments speak, which only the database knows. */
@@ -67,6 +68,20 @@ export const displayNameSchema = text(1, 64).refine((value) => value.trim() !== 
 /** Ids are compared with those of the log as text, so there is one way to write them. */
 export const idSchema = z.uuid().toLowerCase();
 export const idsSchema = z.array(idSchema).max(limits.membersPerCall);
+export const attachmentIdsSchema = z
+  .array(idSchema)
+  .max(limits.attachmentsPerMessage)
+  .refine((ids) => new Set(ids).size === ids.length, { error: "must not name one twice" });
+
+/** Of what is sent, content or attachments must say something. */
+export function requireContent<
+  T extends z.ZodType<{ content: string; attachment_ids?: string[] | null | undefined }>,
+>(schema: T) {
+  return schema.refine(({ content, attachment_ids }) => content !== "" || attachment_ids?.length, {
+    path: ["content"],
+    error: "may be empty only with attachments",
+  });
+}
 /** A timestamp as Postgres prints it, in cursors of lists. */
 export const timestampSchema = z
   .string()

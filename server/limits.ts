@@ -52,6 +52,53 @@ export const limits = {
   readMarksAtOnce: 500,
   readMarksWaiting: 10_000,
 
+  attachmentsPerMessage: 10,
+  attachmentNameCharacters: 255,
+  /** What a user may have uploaded and not sent: as many bytes as fill one message, and so many files. */
+  unsentAttachments: 100,
+  orphanHours: 24,
+  /** Uploads in progress: each holds up to two chunks in memory. Beyond it 503; of one user, 429. */
+  uploadsAtOnce: 64,
+  uploadsPerUser: 8,
+  /** A whole request, its body included: 10 MiB at 300 kbit/s. */
+  requestMs: 300_000,
+  /** An upload of which nothing comes for so long is given up. */
+  uploadStallMs: 20_000,
+  /** Its bytes are removed after this, if the process died under it: well above requestMs. */
+  uploadMinutes: 60,
+  /** Of a form, besides its file: delimiters and the headers of its one part. */
+  formBytes: 16 * 1024,
+  formHeaderBytes: 8 * 1024,
+  formHeaders: 20,
+  /** What may pass of a body that nobody reads any more, so that its sender gets to read the answer. */
+  discardedBytes: 16 * 1024 * 1024,
+  discardMs: 5_000,
+  /** Chunks of attachments: few rows, and little to hold for each slow reader. */
+  chunkBytes: 256 * 1024,
+  /** Chunks on their way to or from Postgres, which leaves the rest of the pool to others. */
+  chunksAtOnce: 4,
+  /** Chunks removed by one statement, a millisecond each. */
+  chunksRemoved: 100,
+  /** Attachments whose bytes are removed in one go, and when somebody else tries if it was not done. */
+  removalsAtOnce: 100,
+  removalMinutes: 10,
+  bucketAnswerMs: 30_000,
+  bucketRetries: 2,
+  bucketRetryMs: 200,
+  /** What `file-type` wants to see of a file. */
+  sniffedBytes: 4_100,
+  /**
+   * Images that are looked into; what is larger is stored as a plain file. Reading one takes up to four
+   * bytes per pixel, so there is one at a time.
+   */
+  imageBytes: 32 * 1024 * 1024,
+  imagePixels: 50_000_000,
+  imagesAtOnce: 1,
+  imageSeconds: 10,
+  thumbnailPixels: 320,
+  avatarBytes: 5 * 1024 * 1024,
+  avatarPixels: 256,
+
   /** What may wait in user space for one slow stream before it is closed with 4000. */
   outboxBytes: 1024 * 1024,
   /** Newest events kept in memory: a reconnect storm reads these, not the database. */

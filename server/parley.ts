@@ -7,8 +7,10 @@ import { openDatabase, openSending, type Pool } from "../sql/database.ts";
 import type { Pipeline } from "../sql/pipeline.ts";
 import { findEndedSessions } from "../sql/sessions.ts";
 import { createApp } from "./api/app.ts";
+import { attachmentRoutes } from "./api/attachments.ts";
 import { authRoutes, sessionRoutes } from "./api/auth.ts";
 import { createAuthentication } from "./api/authentication.ts";
+import { avatarRoutes } from "./api/avatars.ts";
 import { blockRoutes } from "./api/blocks.ts";
 import { changeRoutes, reactionRoutes } from "./api/changes.ts";
 import { discussionRoutes, discussionsRoutes } from "./api/discussions.ts";
@@ -24,9 +26,11 @@ import { createRateLimits } from "./api/rate-limits.ts";
 import { Requests } from "./api/requests.ts";
 import { serveSockets } from "./api/upgrade.ts";
 import { meRoutes, userRoutes } from "./api/users.ts";
+import { createImages } from "./commands/images.ts";
 import { startMaintenance } from "./commands/maintenance.ts";
 import { createSender } from "./commands/messages.ts";
 import { createPasswords } from "./commands/passwords.ts";
+import { createPlaces } from "./commands/places.ts";
 import { createReadMarks } from "./commands/reads.ts";
 import { createTokens } from "./commands/tokens.ts";
 import { TypingSignals } from "./commands/typing.ts";
@@ -38,6 +42,7 @@ import { createSignalHearing } from "./delivery/signals.ts";
 import { limits } from "./limits.ts";
 import { createLine } from "./line.ts";
 import type { Peers } from "./peers.ts";
+import { openStorages } from "./storage/storage.ts";
 
 /** A running server. */
 export interface Parley {
@@ -82,9 +87,9 @@ export async function startParley(
   await feed.start();
   hub.start();
   presence?.start();
-  const maintenance = startMaintenance(pool, config.retentionDays, log);
   const watch = watchSessions(pool, hub, log);
   const parts = await createParts(config, ground, log, { pool, sending, feed, hub });
+  const maintenance = startMaintenance(parts, config.retentionDays);
   const readMetrics = createMetrics(parts);
   peers?.serve(readMetrics);
   const server = await listen(config, parts, async () => {
@@ -128,6 +133,14 @@ async function createParts(
     sender: createSender(sending, (events) => feed.take(events)),
     readMarks: createReadMarks(pool),
     typing: new TypingSignals(pool, log),
+    attachments: {
+      pool,
+      storages: openStorages(config.attachmentsTarget, pool),
+      images: createImages(),
+      maxBytes: config.attachmentMaxBytes,
+      log,
+    },
+    inUploadPlace: createPlaces(limits.uploadsAtOnce, limits.uploadsPerUser),
     feed,
     hub,
     joins: { pool, feed, hub, inTurn: createLine(limits.replaysAtOnce, Number.POSITIVE_INFINITY) },
@@ -156,6 +169,8 @@ async function listen(config: Config, parts: Parts, metrics: () => Promise<strin
     ...reactionRoutes(parts),
     ...blockRoutes(parts),
     ...presenceRoutes(parts),
+    ...attachmentRoutes(parts),
+    ...avatarRoutes(parts),
     ...operationRoutes(parts),
     ...metricsRoutes(config.metricsToken, metrics),
     ...(await pageRoutes()),
@@ -175,7 +190,7 @@ async function listen(config: Config, parts: Parts, metrics: () => Promise<strin
       // Above Heroku's router's 90 s, which would else reuse a connection that we are just closing.
       keepAliveTimeout: 95_000,
       headersTimeout: 20_000,
-      requestTimeout: 60_000,
+      requestTimeout: limits.requestMs,
       // Other upgrades (HTTP/2 over plain text, which curl offers) are answered as if not asked for.
       shouldUpgradeCallback: (request) => request.headers.upgrade?.toLowerCase() === "websocket",
     },

@@ -13,6 +13,7 @@ export interface Send {
   content: string;
   client_id: string | null;
   reply_to_seq: number | null;
+  attachment_ids: readonly string[];
 }
 
 /** What became of a send; `message` is JSON text. */
@@ -27,6 +28,7 @@ const refusalCode = z.enum([
   "blocked",
   "client_id_reused",
   "reply_not_found",
+  "attachment_not_found",
 ]);
 
 /** What became of a batch: a result per send, in order, and the events of what was stored. */
@@ -38,7 +40,8 @@ export interface BatchResult {
 const sentRow = z.object({ lines: z.string() });
 
 const sendStatement = `
-  SELECT send_messages($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[]) AS lines`;
+  SELECT send_messages($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::text[])
+    AS lines`;
 
 /** Stores a batch in one statement and transaction. See send_messages(). */
 export async function sendMessages(pipeline: Pipeline, sends: readonly Send[]): Promise<BatchResult> {
@@ -49,6 +52,9 @@ export async function sendMessages(pipeline: Pipeline, sends: readonly Send[]): 
     sends.map((send) => send.content),
     sends.map((send) => send.client_id),
     sends.map((send) => send.reply_to_seq),
+    sends.some(hasAttachments)
+      ? sends.map((send) => (hasAttachments(send) ? `{${send.attachment_ids.join()}}` : null))
+      : null,
   ]);
   const [accepted = "", ...lines] = sentRow.parse(rows[0]).lines.split("\n");
   const isAccepted = (index: number) => accepted[index] === "1";
@@ -63,6 +69,10 @@ export async function sendMessages(pipeline: Pipeline, sends: readonly Send[]): 
     isAccepted(index) ? toCreated(events[nextEvent++]) : toRefused(lines[nextRefused++]),
   );
   return { results, events };
+}
+
+function hasAttachments({ attachment_ids }: Send): boolean {
+  return attachment_ids.length > 0;
 }
 
 /** From the event's data, `{"message":…}`. */

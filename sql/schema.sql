@@ -1,5 +1,52 @@
 -- Made by `node scripts/dump-schema.ts` from migrations/ and sql/functions/. Not run by anything.
 
+CREATE TABLE attachment_chunks (
+  attachment_id uuid NOT NULL,
+  first_byte bigint NOT NULL,
+  bytes bytea NOT NULL,
+  CONSTRAINT attachment_chunks_pkey PRIMARY KEY (attachment_id, first_byte)
+);
+
+CREATE TABLE attachment_removals (
+  attachment_id uuid NOT NULL,
+  storage text NOT NULL,
+  due_at timestamp with time zone NOT NULL,
+  uploading boolean DEFAULT false NOT NULL,
+  CONSTRAINT attachment_removals_pkey PRIMARY KEY (attachment_id)
+);
+
+CREATE TABLE attachment_thumbnails (
+  attachment_id uuid NOT NULL,
+  image bytea NOT NULL,
+  CONSTRAINT attachment_thumbnails_attachment_id_fkey FOREIGN KEY (attachment_id) REFERENCES attachments(id) ON DELETE CASCADE,
+  CONSTRAINT attachment_thumbnails_pkey PRIMARY KEY (attachment_id)
+);
+
+CREATE TABLE attachments (
+  id uuid NOT NULL,
+  user_id uuid NOT NULL,
+  name text NOT NULL,
+  media_type text NOT NULL,
+  size bigint NOT NULL,
+  width integer,
+  height integer,
+  storage text NOT NULL,
+  discussion_id uuid,
+  seq bigint,
+  created_at timestamp with time zone DEFAULT now() NOT NULL,
+  CONSTRAINT attachments_name_length CHECK (((char_length(name) >= 1) AND (char_length(name) <= 255))),
+  CONSTRAINT attachments_pkey PRIMARY KEY (id),
+  CONSTRAINT attachments_storage_known CHECK ((storage = ANY (ARRAY['database'::text, 'folder'::text, 'bucket'::text]))),
+  CONSTRAINT attachments_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
+);
+
+CREATE TABLE avatars (
+  user_id uuid NOT NULL,
+  image bytea NOT NULL,
+  CONSTRAINT avatars_pkey PRIMARY KEY (user_id),
+  CONSTRAINT avatars_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
+);
+
 CREATE TABLE blocks (
   blocker_id uuid NOT NULL,
   blocked_id uuid NOT NULL,
@@ -173,6 +220,10 @@ CREATE TABLE users (
   CONSTRAINT users_status_text_length CHECK ((char_length(status_text) <= 140)),
   CONSTRAINT users_username_form CHECK ((username ~ '^[a-z0-9_.-]{3,32}$'::text))
 );
+
+CREATE INDEX attachment_removals_due_at_idx ON public.attachment_removals USING btree (due_at);
+
+CREATE INDEX attachments_unsent_idx ON public.attachments USING btree (user_id, created_at) WHERE (discussion_id IS NULL);
 
 CREATE INDEX blocks_blocked_id_idx ON public.blocks USING btree (blocked_id);
 
@@ -460,6 +511,66 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.attachment_json(a attachments)
+ RETURNS text
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT concat('{"id":"', a.id, '","name":', to_json(a.name), ',"media_type":', to_json(a.media_type),
+    ',"size":', a.size, ',"width":' || a.width || ',"height":' || a.height,
+    ',"url":"/api/v1/attachments/', a.id, '"}')
+$function$;
+
+CREATE OR REPLACE FUNCTION public.attachments_deleted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  INSERT INTO attachment_removals (attachment_id, storage, due_at) SELECT o.id, o.storage, now()
+  FROM old_rows AS o ON CONFLICT (attachment_id) DO UPDATE SET due_at = excluded.due_at;
+  RETURN NULL;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.attachments_json(ids uuid[])
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+AS $function$
+BEGIN
+  RETURN (
+    SELECT coalesce('[' || string_agg(attachment_json(a), ',' ORDER BY named.place) || ']', '[]')
+    FROM unnest(ids) WITH ORDINALITY AS named (id, place) JOIN attachments AS a ON a.id = named.id
+  );
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.attachments_released()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  DELETE FROM attachments AS a WHERE a.id = ANY (OLD.attachment_ids);
+  IF TG_OP = 'UPDATE' THEN
+    DELETE FROM attachment_chunks AS c WHERE c.attachment_id = ANY (OLD.attachment_ids);
+  END IF;
+  RETURN NULL;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.attachments_user_erased()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  DELETE FROM avatars AS v WHERE v.user_id = NEW.id;
+  DELETE FROM attachments AS a WHERE a.id IN (
+    SELECT id FROM attachments AS u WHERE u.user_id = NEW.id AND u.discussion_id IS NULL
+    FOR UPDATE SKIP LOCKED);
+  RETURN NULL;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.blocks_changed()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -506,6 +617,17 @@ BEGIN
   line := waiting || array(SELECT unnest(came || went) EXCEPT SELECT unnest(waiting));
   told := announce_presences(line[1:at_once], most);
   RETURN QUERY SELECT told.notifications, line[told.announced + 1:];
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.claim_attachments(count integer)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  UPDATE attachments AS a SET discussion_id = m.discussion_id, seq = m.seq
+  FROM messages AS m
+  WHERE m.position > (SELECT max(position) FROM messages) - count AND a.id = ANY (m.attachment_ids);
 END
 $function$;
 
@@ -814,6 +936,25 @@ AS $function$
   SELECT EXISTS (SELECT FROM members AS m WHERE m.discussion_id = of_discussion AND m.user_id <> than_user)
 $function$;
 
+CREATE OR REPLACE FUNCTION public.hold_attachments(sender_ids uuid[], attachment_lists text[])
+ RETURNS boolean[]
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  PERFORM FROM attachments AS a
+  WHERE a.id IN (SELECT unnest(list::uuid[]) FROM unnest(attachment_lists) AS list)
+    AND a.discussion_id IS NULL
+  ORDER BY a.id FOR NO KEY UPDATE;
+  RETURN (
+    SELECT array_agg(s.list IS NULL OR cardinality(s.list::uuid[]) = (
+      SELECT count(*) FROM attachments AS a
+      WHERE a.id = ANY (s.list::uuid[]) AND a.user_id = s.sender_id AND a.discussion_id IS NULL
+    ) ORDER BY s.ordinal)
+    FROM unnest(sender_ids, attachment_lists) WITH ORDINALITY AS s (sender_id, list, ordinal)
+  );
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.is_after(of_discussion uuid, of_seq bigint, after bigint)
  RETURNS boolean
  LANGUAGE sql
@@ -1107,7 +1248,9 @@ AS $function$
     '","content":', to_json(m.content), ',"client_id":', coalesce(to_json(m.client_id)::text, 'null'),
     ',"reply_to_seq":', coalesce(m.reply_to_seq::text, 'null'),
     ',"mentions":', CASE WHEN m.mentions = '{}' THEN '[]' ELSE to_json(m.mentions)::text END,
-    ',"attachments":[],"reactions":', reactions, ',"created_at":"', wire_time(m.created_at),
+    ',"attachments":',
+    CASE WHEN m.attachment_ids = '{}' THEN '[]' ELSE attachments_json(m.attachment_ids) END,
+    ',"reactions":', reactions, ',"created_at":"', wire_time(m.created_at),
     '","edited_at":', coalesce('"' || wire_time(m.edited_at) || '"', 'null'),
     ',"deleted_at":', coalesce('"' || wire_time(m.deleted_at) || '"', 'null'), '}')
 $function$;
@@ -1366,7 +1509,7 @@ BEGIN
 END
 $function$;
 
-CREATE OR REPLACE FUNCTION public.refusal(of_session uuid, of_sender uuid, of_discussion uuid, its_content text, its_client_id text, its_reply bigint)
+CREATE OR REPLACE FUNCTION public.refusal(of_session uuid, of_sender uuid, of_discussion uuid, its_content text, its_client_id text, its_reply bigint, its_attachments uuid[])
  RETURNS text
  LANGUAGE plpgsql
  STABLE
@@ -1386,11 +1529,12 @@ BEGIN
   WHERE m.discussion_id = of_discussion AND m.sender_id = of_sender AND m.client_id = its_client_id;
   RETURN CASE
     WHEN NOT FOUND AND is_blocked(of_discussion, of_sender) THEN 'blocked'
-    WHEN NOT FOUND THEN 'reply_not_found'
+    WHEN NOT FOUND AND its_reply NOT BETWEEN 1 AND last_seq(of_discussion) THEN 'reply_not_found'
+    WHEN NOT FOUND THEN 'attachment_not_found'
     -- What it said is not known any more.
     WHEN stored.deleted_at IS NOT NULL THEN message_json(stored)
-    WHEN (first_content(stored), stored.reply_to_seq) IS NOT DISTINCT FROM (its_content, its_reply)
-      THEN message_json(stored)
+    WHEN (first_content(stored), stored.reply_to_seq, stored.attachment_ids)
+      IS NOT DISTINCT FROM (its_content, its_reply, its_attachments) THEN message_json(stored)
     ELSE 'client_id_reused'
   END;
 END
@@ -1445,7 +1589,7 @@ BEGIN
 END
 $function$;
 
-CREATE OR REPLACE FUNCTION public.send_messages(session_ids uuid[], sender_ids uuid[], discussion_ids uuid[], contents text[], client_ids text[], reply_to_seqs bigint[])
+CREATE OR REPLACE FUNCTION public.send_messages(session_ids uuid[], sender_ids uuid[], discussion_ids uuid[], contents text[], client_ids text[], reply_to_seqs bigint[], attachment_lists text[])
  RETURNS text
  LANGUAGE plpgsql
  SET plan_cache_mode TO 'force_generic_plan'
@@ -1454,31 +1598,43 @@ AS $function$
 #variable_conflict use_column
 DECLARE
   locked text := lock_discussions(discussion_ids)::text;
+  held boolean[] := CASE WHEN attachment_lists IS NOT NULL
+    THEN hold_attachments(sender_ids, attachment_lists) END;
   accepted text;
   answer text;
 BEGIN
   IF cardinality(discussion_ids) = 1 THEN
-    INSERT INTO messages (position, discussion_id, seq, sender_id, content, client_id, reply_to_seq, mentions)
+    INSERT INTO messages (position, discussion_id, seq, sender_id, content, client_id, reply_to_seq, mentions,
+      attachment_ids)
     SELECT lock_log() + 1, discussion_ids[1], a.next_seq, sender_ids[1], contents[1], client_ids[1],
-      reply_to_seqs[1], mentioned_ids(discussion_ids[1], contents[1])
-    FROM admission(session_ids[1], sender_ids[1], discussion_ids[1], client_ids[1], reply_to_seqs[1]) AS a;
+      reply_to_seqs[1], mentioned_ids(discussion_ids[1], contents[1]),
+      coalesce(attachment_lists[1]::uuid[], '{}')
+    FROM admission(session_ids[1], sender_ids[1], discussion_ids[1], client_ids[1], reply_to_seqs[1]) AS a
+    WHERE coalesce(held[1], true);
     accepted := CASE WHEN FOUND THEN '1' ELSE '0' END;
   ELSE
     WITH judged AS MATERIALIZED (
       SELECT s.*, a.next_seq
-      FROM unnest(session_ids, sender_ids, discussion_ids, contents, client_ids, reply_to_seqs)
-        WITH ORDINALITY AS s (session_id, sender_id, discussion_id, content, client_id, reply_to_seq, ordinal)
-      LEFT JOIN LATERAL admission(session_id, sender_id, discussion_id, client_id, reply_to_seq) AS a ON true
+      FROM unnest(session_ids, sender_ids, discussion_ids, contents, client_ids, reply_to_seqs,
+          attachment_lists, held)
+        WITH ORDINALITY AS s (session_id, sender_id, discussion_id, content, client_id, reply_to_seq,
+          attachment_list, is_held, ordinal)
+      LEFT JOIN LATERAL admission(session_id, sender_id, discussion_id, client_id, reply_to_seq) AS a
+        ON coalesce(is_held, true)
     ), inserted AS (
       INSERT INTO messages
-        (position, discussion_id, seq, sender_id, content, client_id, reply_to_seq, mentions)
+        (position, discussion_id, seq, sender_id, content, client_id, reply_to_seq, mentions, attachment_ids)
       SELECT (SELECT lock_log()) + row_number() OVER (ORDER BY ordinal), discussion_id,
         next_seq - 1 + row_number() OVER (PARTITION BY discussion_id ORDER BY ordinal),
-        sender_id, content, client_id, reply_to_seq, mentioned_ids(discussion_id, content)
+        sender_id, content, client_id, reply_to_seq, mentioned_ids(discussion_id, content),
+        coalesce(attachment_list::uuid[], '{}')
       FROM judged WHERE next_seq IS NOT NULL ORDER BY ordinal
     )
     SELECT string_agg(CASE WHEN next_seq IS NULL THEN '0' ELSE '1' END, '' ORDER BY ordinal)
     INTO accepted FROM judged;
+  END IF;
+  IF attachment_lists IS NOT NULL THEN
+    locked := claim_attachments(length(replace(accepted, '0', '')))::text;
   END IF;
   answer := accepted;
   IF accepted LIKE '%1%' THEN
@@ -1486,10 +1642,12 @@ BEGIN
   END IF;
   IF accepted LIKE '%0%' THEN
     answer := answer || E'\n' || (
-      SELECT string_agg(refusal(session_id, sender_id, discussion_id, content, client_id, reply_to_seq), E'\n'
-        ORDER BY ordinal)
-      FROM unnest(session_ids, sender_ids, discussion_ids, contents, client_ids, reply_to_seqs)
-        WITH ORDINALITY AS s (session_id, sender_id, discussion_id, content, client_id, reply_to_seq, ordinal)
+      SELECT string_agg(refusal(session_id, sender_id, discussion_id, content, client_id, reply_to_seq,
+        coalesce(attachment_list::uuid[], '{}')), E'\n' ORDER BY ordinal)
+      FROM unnest(session_ids, sender_ids, discussion_ids, contents, client_ids, reply_to_seqs,
+          attachment_lists)
+        WITH ORDINALITY AS s (session_id, sender_id, discussion_id, content, client_id, reply_to_seq,
+          attachment_list, ordinal)
       WHERE substr(accepted, ordinal::int, 1) = '0');
   END IF;
   RETURN answer;
@@ -1662,6 +1820,8 @@ AS $function$
   SELECT to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
 $function$;
 
+CREATE TRIGGER attachments_deleted AFTER DELETE ON public.attachments REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION attachments_deleted();
+
 CREATE TRIGGER blocks_changed AFTER INSERT OR DELETE ON public.blocks FOR EACH ROW EXECUTE FUNCTION blocks_changed();
 
 CREATE TRIGGER discussions_deleted AFTER DELETE ON public.discussions REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION discussions_deleted();
@@ -1673,6 +1833,10 @@ CREATE TRIGGER members_deleted AFTER DELETE ON public.members REFERENCING OLD TA
 CREATE TRIGGER members_inserted AFTER INSERT ON public.members REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION members_inserted();
 
 CREATE TRIGGER members_updated AFTER UPDATE ON public.members REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION members_updated();
+
+CREATE TRIGGER attachments_released_by_delete AFTER DELETE ON public.messages FOR EACH ROW WHEN ((old.attachment_ids <> '{}'::uuid[])) EXECUTE FUNCTION attachments_released();
+
+CREATE TRIGGER attachments_released_by_update AFTER UPDATE ON public.messages FOR EACH ROW WHEN (((old.attachment_ids <> '{}'::uuid[]) AND (new.attachment_ids = '{}'::uuid[]))) EXECUTE FUNCTION attachments_released();
 
 CREATE TRIGGER messages_changing BEFORE UPDATE ON public.messages FOR EACH ROW WHEN ((((new.content)::text <> (old.content)::text) OR (new.deleted_at IS DISTINCT FROM old.deleted_at))) EXECUTE FUNCTION messages_changing();
 
@@ -1689,5 +1853,7 @@ CREATE TRIGGER reactions_deleted AFTER DELETE ON public.reactions REFERENCING OL
 CREATE TRIGGER reactions_inserted AFTER INSERT ON public.reactions REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION reactions_inserted();
 
 CREATE TRIGGER sessions_updated AFTER UPDATE ON public.sessions REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION sessions_updated();
+
+CREATE TRIGGER attachments_user_erased AFTER UPDATE ON public.users FOR EACH ROW WHEN (((new.erased_at IS NOT NULL) AND (old.erased_at IS NULL))) EXECUTE FUNCTION attachments_user_erased();
 
 CREATE TRIGGER users_erased AFTER UPDATE OF erased_at ON public.users FOR EACH ROW WHEN ((new.erased_at IS NOT NULL)) EXECUTE FUNCTION users_erased();

@@ -36,6 +36,11 @@ export async function holdPassword(db: Database, id: string, passwordHash: strin
   return held !== null;
 }
 
+/** Until the end of the transaction, the account is not erased, and nobody else holds this lock. */
+export async function lockUser(db: Database, id: string): Promise<void> {
+  await db.query(sql.unsafe`SELECT FROM users WHERE id = ${id}::uuid FOR NO KEY UPDATE`);
+}
+
 export async function findPasswordHash(db: Database, id: string): Promise<string | null> {
   return db.maybeOneFirst(sql.type(z.object({ password_hash: z.string() }))`
     SELECT password_hash FROM users WHERE id = ${id}::uuid

@@ -11,10 +11,11 @@ const ceilings = { fileLines: 300, testFileLines: 500, functionLines: 70, column
 /** Who may import from where; a folder may always import from itself. */
 const mayImport: Record<string, string[]> = {
   sql: [],
-  "server/commands": ["sql", "server"],
+  "server/storage": ["sql", "server"],
+  "server/commands": ["sql", "server", "server/storage"],
   "server/delivery": ["sql/log.ts", "sql/presence.ts", "sql/database.ts", "server"],
   "server/api": ["sql", "server/commands", "server/delivery", "server"],
-  server: ["sql", "server/api", "server/commands", "server/delivery"],
+  server: ["sql", "server/api", "server/commands", "server/delivery", "server/storage"],
   scripts: ["sql", "server", "tests"],
 };
 

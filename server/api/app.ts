@@ -1,6 +1,7 @@
 import { H3, type H3Event, HTTPResponse } from "h3";
 import { Failure, fail } from "../errors.ts";
 import { addressOf } from "./address.ts";
+import { discardBody } from "./discarding.ts";
 import type { Parts } from "./parts.ts";
 import { problemResponse, toFailure } from "./problems.ts";
 import { readRequestId } from "./request-id.ts";
@@ -86,6 +87,7 @@ async function finish(
     const log = parts.log.child({ request_id: requestId });
     answer = problemResponse(toFailure(error, log), requestId);
   }
+  discardBody(event);
   if (answer instanceof HTTPResponse) for (const [name, value] of headers) answer.headers.append(name, value);
   const { method } = event.req;
   const status = answer instanceof HTTPResponse ? (answer.status ?? 200) : 200;

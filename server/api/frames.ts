@@ -114,6 +114,7 @@ async function send({ sender, rateLimits }: FrameParts, stream: Stream, frame: S
     content: frame.content,
     client_id: frame.client_id ?? null,
     reply_to_seq: frame.reply_to_seq ?? null,
+    attachment_ids: frame.attachment_ids ?? [],
   });
   return ackFrame(frame.ref, `"message":${sent.message}`);
 }

@@ -2,12 +2,14 @@ import { z } from "zod";
 import { findStanding } from "../../sql/members.ts";
 import { listMessages, readHistory } from "../../sql/messages.ts";
 import {
+  attachmentIdsSchema,
   clientIdSchema,
   contentSchema,
   digits,
   idSchema,
   limitSchema,
   pageCursorSchema,
+  requireContent,
   seqSchema,
   timestampSchema,
 } from "../fields.ts";
@@ -17,11 +19,14 @@ import { json, list, type Route, route } from "./route.ts";
 import { requireMembership } from "./standing.ts";
 
 const discussionParams = z.object({ id: idSchema });
-const sendBody = z.strictObject({
-  content: contentSchema,
-  client_id: clientIdSchema.nullable().optional(),
-  reply_to_seq: z.number().int().positive().max(Number.MAX_SAFE_INTEGER).nullable().optional(),
-});
+const sendBody = requireContent(
+  z.strictObject({
+    content: contentSchema,
+    client_id: clientIdSchema.nullable().optional(),
+    reply_to_seq: z.number().int().positive().max(Number.MAX_SAFE_INTEGER).nullable().optional(),
+    attachment_ids: attachmentIdsSchema.nullable().optional(),
+  }),
+);
 const historyQuery = z
   .object({
     before: seqSchema.optional(),
@@ -71,6 +76,7 @@ export function messageRoutes(parts: Parts): Route[] {
         "discussion_not_found",
         "not_a_member",
         "reply_not_found",
+        "attachment_not_found",
         "blocked",
         "client_id_reused",
         "overloaded",
@@ -83,6 +89,7 @@ export function messageRoutes(parts: Parts): Route[] {
           content: body.content,
           client_id: body.client_id ?? null,
           reply_to_seq: body.reply_to_seq ?? null,
+          attachment_ids: body.attachment_ids ?? [],
         });
         return json(sent.created ? 201 : 200, sent.message);
       },

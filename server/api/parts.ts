@@ -1,7 +1,9 @@
 import type { Logger } from "pino";
 import type { Pool } from "../../sql/database.ts";
 import type { AccountParts } from "../commands/accounts.ts";
+import type { AttachmentParts } from "../commands/attachments.ts";
 import type { Sender } from "../commands/messages.ts";
+import type { Places } from "../commands/places.ts";
 import type { ReadMarks } from "../commands/reads.ts";
 import type { TypingSignals } from "../commands/typing.ts";
 import type { Config } from "../config.ts";
@@ -22,6 +24,9 @@ export interface Parts {
   rateLimits: RateLimits;
   requests: Requests;
   sender: Sender;
+  attachments: AttachmentParts;
+  /** Where uploads run: a bounded number at once. */
+  inUploadPlace: Places;
   readMarks: ReadMarks;
   typing: TypingSignals;
   feed: Feed;

@@ -55,8 +55,7 @@ export function problemResponse(failure: Failure, requestId: string): HTTPRespon
       "content-type": "application/problem+json; charset=utf-8",
       ...(failure.retryAfterSeconds && { "retry-after": `${failure.retryAfterSeconds}` }),
       ...(status === 401 && { "www-authenticate": "Bearer" }),
-      // The rest of a body that is too large is not read.
-      ...(status === 413 && { connection: "close" }),
+      ...failure.headers,
     },
   });
 }

@@ -70,6 +70,8 @@ export interface Documentation {
   answers: Readonly<Record<number, z.ZodType | AnswerDescription | null>>;
   /** What it may refuse with, besides what follows from its access and inputs: see refusalsOf(). */
   refusals: readonly ErrorCode[];
+  /** Headers of the request that it looks at. */
+  headers?: z.ZodType | undefined;
   /** Bodies that are not JSON and are read by the handler, by media type. */
   uploads?: Readonly<Record<string, z.ZodType>>;
 }
@@ -93,9 +95,7 @@ export interface Described {
   path: string;
   access: Access | "stream";
   /** Null for the files of pages, which are not part of the API. */
-  documentation:
-    | (Documentation & Partial<Record<"params" | "query" | "headers" | "body", z.ZodType | undefined>>)
-    | null;
+  documentation: (Documentation & Partial<Record<"params" | "query" | "body", z.ZodType | undefined>>) | null;
 }
 
 export type Route = Described & {

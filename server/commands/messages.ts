@@ -16,8 +16,8 @@ export interface Sent {
 export interface Sender {
   /**
    * Stores a message. Throws session_revoked, discussion_not_found, not_a_member, reply_not_found,
-   * client_id_reused, overloaded; or what Postgres throws, after which it may or may not be stored: the
-   * caller's client asks again with the same client_id.
+   * attachment_not_found, client_id_reused, overloaded; or what Postgres throws, after which it may or may
+   * not be stored: the caller's client asks again with the same client_id.
    */
   send(send: Send): Promise<Sent>;
   readonly counts: SendCounts;
@@ -133,7 +133,8 @@ function createCounter() {
 /**
  * Takes the next batch off the line. It ends before somebody who has sends in flight: if those are refused as
  * a whole and tried again one by one, these must not be stored before them. It ends also before a second send
- * of one sender, discussion and client_id, which in the next batch finds the first one stored.
+ * of one sender, discussion and client_id, which in the next batch finds the first one stored; and before a
+ * second one with the same attachment, which finds it sent.
  */
 function takeBatch(line: Waiting[], senders: ReadonlySet<string>, most: number): Waiting[] {
   const keys = new Set<string>();
@@ -147,6 +148,8 @@ function takeBatch(line: Waiting[], senders: ReadonlySet<string>, most: number):
       if (keys.has(key)) break;
       keys.add(key);
     }
+    if (send.attachment_ids.some((id) => keys.has(id))) break;
+    for (const id of send.attachment_ids) keys.add(id);
     bytes += sendBytes;
     count++;
   }

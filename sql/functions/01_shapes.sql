@@ -19,6 +19,24 @@ CREATE OR REPLACE FUNCTION user_json(u users) RETURNS json LANGUAGE sql STABLE P
   )::user_shape)
 $$;
 
+CREATE OR REPLACE FUNCTION attachment_json(a attachments) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT concat('{"id":"', a.id, '","name":', to_json(a.name), ',"media_type":', to_json(a.media_type),
+    ',"size":', a.size, ',"width":' || a.width || ',"height":' || a.height,
+    ',"url":"/api/v1/attachments/', a.id, '"}')
+$$;
+
+-- In their order. Those that are gone are left out.
+CREATE OR REPLACE FUNCTION attachments_json(ids uuid[]) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+  RETURN (
+    SELECT coalesce('[' || string_agg(attachment_json(a), ',' ORDER BY named.place) || ']', '[]')
+    FROM unnest(ids) WITH ORDINALITY AS named (id, place) JOIN attachments AS a ON a.id = named.id
+  );
+END
+$$;
+
 -- As text and put together piece by piece: a fifth of what row_to_json() costs for the same, and each message
 -- pays for it. concat() takes null for ''. `reactions` is JSON text.
 DROP FUNCTION IF EXISTS message_json(messages), message_json(messages, text);
@@ -28,7 +46,9 @@ CREATE FUNCTION message_json(m messages, reactions text) RETURNS text LANGUAGE s
     '","content":', to_json(m.content), ',"client_id":', coalesce(to_json(m.client_id)::text, 'null'),
     ',"reply_to_seq":', coalesce(m.reply_to_seq::text, 'null'),
     ',"mentions":', CASE WHEN m.mentions = '{}' THEN '[]' ELSE to_json(m.mentions)::text END,
-    ',"attachments":[],"reactions":', reactions, ',"created_at":"', wire_time(m.created_at),
+    ',"attachments":',
+    CASE WHEN m.attachment_ids = '{}' THEN '[]' ELSE attachments_json(m.attachment_ids) END,
+    ',"reactions":', reactions, ',"created_at":"', wire_time(m.created_at),
     '","edited_at":', coalesce('"' || wire_time(m.edited_at) || '"', 'null'),
     ',"deleted_at":', coalesce('"' || wire_time(m.deleted_at) || '"', 'null'), '}')
 $$;

@@ -26,7 +26,7 @@ LANGUAGE sql STABLE AS $$
   SELECT CASE WHEN content LIKE '%@%' THEN find_mentioned(of_discussion, content) ELSE '{}' END
 $$;
 
-DROP FUNCTION IF EXISTS send_messages, admission;
+DROP FUNCTION IF EXISTS send_messages, admission, refusal;
 
 -- The seq that a send gets after all that is stored, or no row: it is refused. The planner puts the query in
 -- place of the call. Each look-up is a sub-select by a whole key, which no statistics can turn into anything
@@ -48,9 +48,10 @@ CREATE FUNCTION admission(
 $$;
 
 -- Stores a batch of messages: the one way in for REST and sockets (group commit). Refusals leave the others
--- alone. No two sends of a batch may have the same sender, discussion and client_id. Returns lines: first a
--- digit per send in order, 1 if it was stored now and else 0; then the event of each 1, as announced; then
--- for each 0 a message's JSON if the same client_id had stored it before, else the code of the refusal.
+-- alone. No two sends of a batch may have the same sender, discussion and client_id, nor an attachment in
+-- common. Attachments come as an array literal per send, or null; all null if no send has any. Returns lines:
+-- first a digit per send in order, 1 if it was stored now and else 0; then the event of each 1, as announced;
+-- then for each 0 a message's JSON if the same client_id had stored it before, else the code of the refusal.
 --
 -- The discussions' locks come first: seq = last + 1 has neither holes nor collisions, and a membership that
 -- is looked at here cannot end before the message's event. The log's lock is taken only when all has been
@@ -60,36 +61,48 @@ $$;
 -- One message alone has a statement of its own, which is set up for less than half.
 CREATE FUNCTION send_messages(
   session_ids uuid[], sender_ids uuid[], discussion_ids uuid[], contents text[], client_ids text[],
-  reply_to_seqs bigint[]
+  reply_to_seqs bigint[], attachment_lists text[]
 ) RETURNS text LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
   locked text := lock_discussions(discussion_ids)::text;
+  held boolean[] := CASE WHEN attachment_lists IS NOT NULL
+    THEN hold_attachments(sender_ids, attachment_lists) END;
   accepted text;
   answer text;
 BEGIN
   IF cardinality(discussion_ids) = 1 THEN
-    INSERT INTO messages (position, discussion_id, seq, sender_id, content, client_id, reply_to_seq, mentions)
+    INSERT INTO messages (position, discussion_id, seq, sender_id, content, client_id, reply_to_seq, mentions,
+      attachment_ids)
     SELECT lock_log() + 1, discussion_ids[1], a.next_seq, sender_ids[1], contents[1], client_ids[1],
-      reply_to_seqs[1], mentioned_ids(discussion_ids[1], contents[1])
-    FROM admission(session_ids[1], sender_ids[1], discussion_ids[1], client_ids[1], reply_to_seqs[1]) AS a;
+      reply_to_seqs[1], mentioned_ids(discussion_ids[1], contents[1]),
+      coalesce(attachment_lists[1]::uuid[], '{}')
+    FROM admission(session_ids[1], sender_ids[1], discussion_ids[1], client_ids[1], reply_to_seqs[1]) AS a
+    WHERE coalesce(held[1], true);
     accepted := CASE WHEN FOUND THEN '1' ELSE '0' END;
   ELSE
     WITH judged AS MATERIALIZED (
       SELECT s.*, a.next_seq
-      FROM unnest(session_ids, sender_ids, discussion_ids, contents, client_ids, reply_to_seqs)
-        WITH ORDINALITY AS s (session_id, sender_id, discussion_id, content, client_id, reply_to_seq, ordinal)
-      LEFT JOIN LATERAL admission(session_id, sender_id, discussion_id, client_id, reply_to_seq) AS a ON true
+      FROM unnest(session_ids, sender_ids, discussion_ids, contents, client_ids, reply_to_seqs,
+          attachment_lists, held)
+        WITH ORDINALITY AS s (session_id, sender_id, discussion_id, content, client_id, reply_to_seq,
+          attachment_list, is_held, ordinal)
+      LEFT JOIN LATERAL admission(session_id, sender_id, discussion_id, client_id, reply_to_seq) AS a
+        ON coalesce(is_held, true)
     ), inserted AS (
       INSERT INTO messages
-        (position, discussion_id, seq, sender_id, content, client_id, reply_to_seq, mentions)
+        (position, discussion_id, seq, sender_id, content, client_id, reply_to_seq, mentions, attachment_ids)
       SELECT (SELECT lock_log()) + row_number() OVER (ORDER BY ordinal), discussion_id,
         next_seq - 1 + row_number() OVER (PARTITION BY discussion_id ORDER BY ordinal),
-        sender_id, content, client_id, reply_to_seq, mentioned_ids(discussion_id, content)
+        sender_id, content, client_id, reply_to_seq, mentioned_ids(discussion_id, content),
+        coalesce(attachment_list::uuid[], '{}')
       FROM judged WHERE next_seq IS NOT NULL ORDER BY ordinal
     )
     SELECT string_agg(CASE WHEN next_seq IS NULL THEN '0' ELSE '1' END, '' ORDER BY ordinal)
     INTO accepted FROM judged;
+  END IF;
+  IF attachment_lists IS NOT NULL THEN
+    locked := claim_attachments(length(replace(accepted, '0', '')))::text;
   END IF;
   answer := accepted;
   IF accepted LIKE '%1%' THEN
@@ -97,19 +110,51 @@ BEGIN
   END IF;
   IF accepted LIKE '%0%' THEN
     answer := answer || E'\n' || (
-      SELECT string_agg(refusal(session_id, sender_id, discussion_id, content, client_id, reply_to_seq), E'\n'
-        ORDER BY ordinal)
-      FROM unnest(session_ids, sender_ids, discussion_ids, contents, client_ids, reply_to_seqs)
-        WITH ORDINALITY AS s (session_id, sender_id, discussion_id, content, client_id, reply_to_seq, ordinal)
+      SELECT string_agg(refusal(session_id, sender_id, discussion_id, content, client_id, reply_to_seq,
+        coalesce(attachment_list::uuid[], '{}')), E'\n' ORDER BY ordinal)
+      FROM unnest(session_ids, sender_ids, discussion_ids, contents, client_ids, reply_to_seqs,
+          attachment_lists)
+        WITH ORDINALITY AS s (session_id, sender_id, discussion_id, content, client_id, reply_to_seq,
+          attachment_list, ordinal)
       WHERE substr(accepted, ordinal::int, 1) = '0');
   END IF;
   RETURN answer;
 END
 $$;
 
+-- Until commit nobody else sends or removes those of the named attachments that are not sent yet. Tells for
+-- each send whether all that it names are so, and its sender's. Comes after the discussions' locks, and
+-- before the log's.
+CREATE OR REPLACE FUNCTION hold_attachments(sender_ids uuid[], attachment_lists text[]) RETURNS boolean[]
+LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM FROM attachments AS a
+  WHERE a.id IN (SELECT unnest(list::uuid[]) FROM unnest(attachment_lists) AS list)
+    AND a.discussion_id IS NULL
+  ORDER BY a.id FOR NO KEY UPDATE;
+  RETURN (
+    SELECT array_agg(s.list IS NULL OR cardinality(s.list::uuid[]) = (
+      SELECT count(*) FROM attachments AS a
+      WHERE a.id = ANY (s.list::uuid[]) AND a.user_id = s.sender_id AND a.discussion_id IS NULL
+    ) ORDER BY s.ordinal)
+    FROM unnest(sender_ids, attachment_lists) WITH ORDINALITY AS s (sender_id, list, ordinal)
+  );
+END
+$$;
+
+-- Gives the attachments of the last `count` messages to them. Under the log's lock, those are our own.
+CREATE OR REPLACE FUNCTION claim_attachments(count int) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE attachments AS a SET discussion_id = m.discussion_id, seq = m.seq
+  FROM messages AS m
+  WHERE m.position > (SELECT max(position) FROM messages) - count AND a.id = ANY (m.attachment_ids);
+END
+$$;
+
 -- Why a send is not stored: the JSON of the message that the same client_id had stored before, or a code.
-CREATE OR REPLACE FUNCTION refusal(
-  of_session uuid, of_sender uuid, of_discussion uuid, its_content text, its_client_id text, its_reply bigint
+CREATE FUNCTION refusal(
+  of_session uuid, of_sender uuid, of_discussion uuid, its_content text, its_client_id text, its_reply bigint,
+  its_attachments uuid[]
 ) RETURNS text LANGUAGE plpgsql STABLE AS $$
 DECLARE
   stored messages;
@@ -126,11 +171,12 @@ BEGIN
   WHERE m.discussion_id = of_discussion AND m.sender_id = of_sender AND m.client_id = its_client_id;
   RETURN CASE
     WHEN NOT FOUND AND is_blocked(of_discussion, of_sender) THEN 'blocked'
-    WHEN NOT FOUND THEN 'reply_not_found'
+    WHEN NOT FOUND AND its_reply NOT BETWEEN 1 AND last_seq(of_discussion) THEN 'reply_not_found'
+    WHEN NOT FOUND THEN 'attachment_not_found'
     -- What it said is not known any more.
     WHEN stored.deleted_at IS NOT NULL THEN message_json(stored)
-    WHEN (first_content(stored), stored.reply_to_seq) IS NOT DISTINCT FROM (its_content, its_reply)
-      THEN message_json(stored)
+    WHEN (first_content(stored), stored.reply_to_seq, stored.attachment_ids)
+      IS NOT DISTINCT FROM (its_content, its_reply, its_attachments) THEN message_json(stored)
     ELSE 'client_id_reused'
   END;
 END

@@ -1,0 +1,114 @@
+import { create as contentDisposition } from "content-disposition";
+import { type H3Event, HTTPResponse } from "h3";
+import { z } from "zod";
+import { Failure } from "../errors.ts";
+
+/** Bytes that others made, and how they are to be shown. */
+export interface Served {
+  media_type: string;
+  size: number;
+  /** Changes whenever the bytes do; without quotation marks. */
+  etag: string;
+  /** What a browser may show in place; all else it saves under its name. */
+  inPlace: boolean;
+  name: string;
+  read(first: number, last: number): AsyncIterable<Uint8Array>;
+}
+
+/**
+ * Whatever a file contains, it is no page of this origin: it runs nothing, loads nothing, and is taken for
+ * nothing but its type. Whoever has it asks again each time, as the right to it may have ended.
+ */
+export const guardedHeaders: Readonly<Record<string, string>> = {
+  "content-security-policy": "default-src 'none'; sandbox",
+  "x-content-type-options": "nosniff",
+  "cross-origin-resource-policy": "same-site",
+  "cache-control": "private, no-cache",
+};
+
+const versionHeaders = { etag: "Names this version, for If-None-Match and If-Range." };
+
+/** What serve() looks at, for the API document. */
+export const servedRequestHeaders = z.object({
+  range: z
+    .string()
+    .optional()
+    .meta({ examples: ["bytes=0-1023"], description: "One range." }),
+  "if-range": z.string().optional(),
+  "if-none-match": z.string().optional(),
+});
+
+/** How serve() answers, for the API document. */
+export function servedAnswers(mediaTypes: readonly string[]) {
+  return {
+    200: { mediaTypes, headers: versionHeaders },
+    206: { mediaTypes, headers: { ...versionHeaders, "content-range": "Which part it is." } },
+    304: { headers: versionHeaders },
+  };
+}
+
+/**
+ * Answers with a file, a part of it (one range), or that it is the one that the client has. Throws
+ * range_not_satisfiable.
+ */
+export function serve(event: H3Event, file: Served): HTTPResponse {
+  const etag = `"${file.etag}"`;
+  const headers: Record<string, string> = { ...guardedHeaders, etag, "accept-ranges": "bytes" };
+  if (namesEtag(event.req.headers.get("if-none-match"), etag)) {
+    return new HTTPResponse(null, { status: 304, headers });
+  }
+  const range = readRange(event, file.size, etag);
+  if (range === "unsatisfiable") {
+    throw new Failure("range_not_satisfiable", `The file has ${file.size} bytes`, {
+      headers: { "content-range": `bytes */${file.size}` },
+    });
+  }
+  const { start, end } = range ?? { start: 0, end: file.size - 1 };
+  headers["content-type"] = typeHeader(file.media_type);
+  headers["content-length"] = `${end - start + 1}`;
+  headers["content-disposition"] = contentDisposition(file.name, {
+    type: file.inPlace ? "inline" : "attachment",
+  });
+  if (range) headers["content-range"] = `bytes ${start}-${end}/${file.size}`;
+  const isHead = event.req.method === "HEAD" || file.size === 0;
+  const body = isHead ? null : toStream(file.read(start, end));
+  return new HTTPResponse(body, { status: range ? 206 : 200, headers });
+}
+
+/** What is at hand as a whole. */
+export function readBuffer(bytes: Buffer): Served["read"] {
+  return async function* (first, last) {
+    yield bytes.subarray(first, last + 1);
+  };
+}
+
+function typeHeader(mediaType: string): string {
+  return mediaType === "text/plain" ? "text/plain; charset=utf-8" : mediaType;
+}
+
+/** Whether a list of tags, or *, names this one (RFC 9110, 13.1.2). */
+function namesEtag(header: string | null, etag: string): boolean {
+  if (header === null) return false;
+  return header.split(",").some((tag) => ["*", etag, `W/${etag}`].includes(tag.trim()));
+}
+
+/**
+ * One range of bytes (RFC 9110, 14.1.2). Null: all of it, as may be answered to what is malformed, in other
+ * units, or of several ranges.
+ */
+function readRange(event: H3Event, size: number, etag: string) {
+  const condition = event.req.headers.get("if-range");
+  // A date names no version that we know.
+  if (event.req.method === "HEAD" || (condition !== null && condition !== etag)) return null;
+  const match = /^bytes=\s*(\d*)-(\d*)\s*$/i.exec(event.req.headers.get("range") ?? "");
+  const [first, last] = [match?.[1] ?? "", match?.[2] ?? ""];
+  if (first + last === "" || (first !== "" && last !== "" && Number(last) < Number(first))) return null;
+  const start = first === "" ? Math.max(size - Number(last), 0) : Number(first);
+  const end = first === "" || last === "" ? size - 1 : Math.min(Number(last), size - 1);
+  return start < size ? { start, end } : "unsatisfiable";
+}
+
+/** Nothing is read before it is asked for, and no more once the client is gone. */
+function toStream(bytes: AsyncIterable<Uint8Array>): ReadableStream<Uint8Array> {
+  return ReadableStream.from(bytes) as ReadableStream<Uint8Array>;
+}

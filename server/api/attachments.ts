@@ -30,6 +30,7 @@ export function attachmentRoutes(parts: Parts): Route[] {
         "server takes (10 MiB, unless set otherwise) is refused.",
       tag: "Attachments",
       access: "session",
+      rate: "upload",
       uploads: { "multipart/form-data": fileForm },
       answers: { 201: attachmentSchema },
       refusals: ["too_many_attachments", "request_timeout", "overloaded"],

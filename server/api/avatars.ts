@@ -52,6 +52,7 @@ export function avatarRoutes(parts: Parts): Route[] {
         "PNG, JPEG, GIF, WebP or AVIF, at most 5 MiB. Its middle square is kept, and nothing but pixels.",
       tag: "Users",
       access: "session",
+      rate: "upload",
       uploads: { "multipart/form-data": fileForm, "image/*": z.file() },
       answers: { 204: null },
       refusals: ["request_timeout", "overloaded"],

@@ -60,9 +60,15 @@ export class Failure extends Error {
   constructor(
     code: ErrorCode,
     detail?: string,
-    more: { fields?: FieldError[]; retryAfterSeconds?: number; headers?: Record<string, string> } = {},
+    more: {
+      fields?: FieldError[];
+      retryAfterSeconds?: number;
+      headers?: Record<string, string>;
+      /** What only the log is told. */
+      cause?: Error;
+    } = {},
   ) {
-    super(detail ?? errors[code][1]);
+    super(detail ?? errors[code][1], { cause: more.cause });
     this.code = code;
     this.fields = more.fields;
     this.retryAfterSeconds = more.retryAfterSeconds;

@@ -19,7 +19,10 @@ const httpCodes: Readonly<Record<number, ErrorCode>> = {
  * their codes; everything else is our mistake: logged whole, shown bare.
  */
 export function toFailure(error: unknown, log: Logger): Failure {
-  if (error instanceof Failure) return error;
+  if (error instanceof Failure) {
+    if (error.cause) log.warn({ err: error.cause }, error.message);
+    return error;
+  }
   if (HTTPError.isError(error) && !error.unhandled) {
     const code = httpCodes[error.status];
     if (code) return new Failure(code, error.message || undefined);

@@ -51,7 +51,7 @@ export function servedAnswers(mediaTypes: readonly string[]) {
  * Answers with a file, a part of it (one range), or that it is the one that the client has. Throws
  * range_not_satisfiable.
  */
-export function serve(event: H3Event, file: Served): HTTPResponse {
+export async function serve(event: H3Event, file: Served): Promise<HTTPResponse> {
   const etag = `"${file.etag}"`;
   const headers: Record<string, string> = { ...guardedHeaders, etag, "accept-ranges": "bytes" };
   if (namesEtag(event.req.headers.get("if-none-match"), etag)) {
@@ -70,8 +70,8 @@ export function serve(event: H3Event, file: Served): HTTPResponse {
     type: file.inPlace ? "inline" : "attachment",
   });
   if (range) headers["content-range"] = `bytes ${start}-${end}/${file.size}`;
-  const isHead = event.req.method === "HEAD" || file.size === 0;
-  const body = isHead ? null : toStream(file.read(start, end));
+  const isEmpty = event.req.method === "HEAD" || file.size === 0;
+  const body = isEmpty ? null : await toStream(file.read(start, end));
   return new HTTPResponse(body, { status: range ? 206 : 200, headers });
 }
 
@@ -108,7 +108,25 @@ function readRange(event: H3Event, size: number, etag: string) {
   return start < size ? { start, end } : "unsatisfiable";
 }
 
-/** Nothing is read before it is asked for, and no more once the client is gone. */
-function toStream(bytes: AsyncIterable<Uint8Array>): ReadableStream<Uint8Array> {
-  return ReadableStream.from(bytes) as ReadableStream<Uint8Array>;
+/**
+ * The first bytes are read before the answer begins, so that a storage which fails is told of. The others
+ * when they are asked for, and none any more once the client is gone.
+ */
+async function toStream(bytes: AsyncIterable<Uint8Array>): Promise<ReadableStream<Uint8Array>> {
+  const pieces = bytes[Symbol.asyncIterator]();
+  let next: Promise<IteratorResult<Uint8Array>> | undefined = Promise.resolve(await pieces.next());
+  return new ReadableStream<Uint8Array>(
+    {
+      pull: async (controller) => {
+        const { done, value } = await (next ?? pieces.next());
+        next = undefined;
+        if (done) controller.close();
+        else controller.enqueue(value);
+      },
+      cancel: async () => {
+        await pieces.return?.();
+      },
+    },
+    { highWaterMark: 0 },
+  );
 }

@@ -4,6 +4,7 @@ import { open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AwsClient } from "aws4fetch";
+import { Failure } from "../errors.ts";
 import { limits } from "../limits.ts";
 import type { Storage } from "./storage.ts";
 import type { BucketTarget } from "./target.ts";
@@ -18,14 +19,21 @@ export function createBucketStorage(target: BucketTarget): Storage {
     ...{ accessKeyId, secretAccessKey, region, service: "s3" },
     ...{ retries: limits.bucketRetries, initRetryMs: limits.bucketRetryMs },
   });
-  /** Answers from the first byte of the body on. Throws for any status but those of success and `also`. */
+  /**
+   * Gives the answer once its body begins. Throws unavailable for any status but those of success and
+   * `also`.
+   */
   const ask = async (method: string, key: string, init: RequestInit = {}, also?: number) => {
     const patience = new AbortController();
     const timer = setTimeout(() => patience.abort(new Error("the bucket is silent")), limits.bucketAnswerMs);
     try {
       const answer = await client.fetch(target.url + key, { ...init, method, signal: patience.signal });
       if (answer.ok || answer.status === also) return answer;
-      throw new Error(`${method} to the bucket: ${answer.status} ${(await answer.text()).slice(0, 500)}`);
+      throw new Error(
+        `${method}: the bucket answers ${answer.status} ${(await answer.text()).slice(0, 500)}`,
+      );
+    } catch (error) {
+      throw unavailable(error);
     } finally {
       clearTimeout(timer);
     }
@@ -40,7 +48,7 @@ export function createBucketStorage(target: BucketTarget): Storage {
     read: async function* (key, first, last) {
       if (first > last) return;
       const answer = await ask("GET", key, { headers: { range: `bytes=${first}-${last}` } });
-      if (answer.status !== 206 || !answer.body) throw new Error("the bucket does not answer by ranges");
+      if (answer.status !== 206 || !answer.body) throw new Error("the bucket does not know ranges");
       yield* answer.body;
     },
     remove: async (key) => {
@@ -48,6 +56,13 @@ export function createBucketStorage(target: BucketTarget): Storage {
       await answer.body?.cancel();
     },
   };
+}
+
+function unavailable(cause: unknown): Failure {
+  return new Failure("unavailable", "The storage of attachments cannot be used; try again", {
+    retryAfterSeconds: limits.retryAfterSeconds,
+    cause: cause as Error,
+  });
 }
 
 /** Hands on what was collected, as a file that is read piece by piece, with its SHA-256 in hexadecimal. */

@@ -16,7 +16,7 @@ import { readConfig } from "../../server/config.ts";
 import { openStorages } from "../../server/storage/storage.ts";
 import { openDatabase } from "../../sql/database.ts";
 import { withBucket } from "../support/bucket.ts";
-import { type Client, register } from "../support/client.ts";
+import { assertProblem, type Client, register } from "../support/client.ts";
 import { assertGone, download, picture, tryUpload, upload } from "../support/files.ts";
 import { query } from "../support/postgres.ts";
 import { type TestServer, withServer } from "../support/server.ts";
@@ -163,15 +163,17 @@ test("in a folder and in a bucket, bytes go after their attachment, and are trie
     }),
   ));
 
-test("a bucket that refuses fails the upload, which leaves nothing", () =>
+test("a bucket that refuses fails the request, and an upload leaves nothing", () =>
   withBucket((bucket) =>
     withMaintenance(bucket.url, async ({ url, databaseUrl }) => {
       const { ann } = await talk(url);
       bucket.fail(403, 1);
-      assert.equal((await tryUpload(ann, "x")).status, 500);
+      assertProblem(await tryUpload(ann, "x"), 503, "unavailable");
       assert.equal(await count(databaseUrl, "attachments"), 0);
       assert.equal(await count(databaseUrl, "attachment_removals"), 0);
-      await upload(ann, "x");
+      const { id } = await upload(ann, "x");
+      bucket.fail(500, 3);
+      assertProblem(await ann.call("GET", `/attachments/${id}`), 503, "unavailable");
     }),
   ));
 

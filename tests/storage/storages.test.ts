@@ -7,6 +7,7 @@ import { pathToFileURL } from "node:url";
 import { test } from "uvu";
 import { collect } from "../../server/collect.ts";
 import { readConfig } from "../../server/config.ts";
+import type { Failure } from "../../server/errors.ts";
 import { openStorages, type Storage } from "../../server/storage/storage.ts";
 import { openDatabase } from "../../sql/database.ts";
 import { withBucket } from "../support/bucket.ts";
@@ -117,9 +118,9 @@ test("a bucket gets whole objects under its prefix, and leaves no file here", ()
       assert.deepEqual([...objects.keys()], ["one"]);
       assert.ok(objects.get("one")?.equals(bytes));
       fail(403, 3);
-      await assert.rejects(() => storage.write("two", pieces(bytes, 1000)), /403/);
-      await assert.rejects(() => collect(storage.read("one", 0, 9)), /403/);
-      await assert.rejects(() => storage.remove("one"), /403/);
+      await assert.rejects(() => storage.write("two", pieces(bytes, 1000)), isRefused(403));
+      await assert.rejects(() => collect(storage.read("one", 0, 9)), isRefused(403));
+      await assert.rejects(() => storage.remove("one"), isRefused(403));
       assert.deepEqual([...objects.keys()], ["one"]);
       assert.deepEqual(await left(), before);
     }),
@@ -132,9 +133,13 @@ test("a bucket that stumbles is asked again, but not for ever", () =>
       await storage.write("one", pieces(randomBytes(1000), 100));
       assert.equal(objects.get("one")?.length, 1000);
       fail(503, 3);
-      await assert.rejects(() => storage.write("two", pieces(randomBytes(1000), 100)), /503/);
+      await assert.rejects(() => storage.write("two", pieces(randomBytes(1000), 100)), isRefused(503));
       assert.deepEqual([...objects.keys()], ["one"]);
     }),
   ));
+
+function isRefused(status: number) {
+  return ({ code, cause }: Failure) => code === "unavailable" && String(cause).includes(`${status}`);
+}
 
 test.run();

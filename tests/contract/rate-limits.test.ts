@@ -135,6 +135,10 @@ test("reads, and other frames than messages, are bounded too", () =>
     const read = () => ann.call("GET", "/auth/sessions?limit=1");
     for (let i = 0; i < most; i++) assert.equal((await read()).status, 200);
     assertLimited(await refusedAfter(most, read), 1);
+    const { headers } = await login(t.url, "ann", password, undefined, true);
+    const cookie = headers.get("set-cookie")?.split(";")[0] ?? "";
+    const byCookie = () => new Client(t.url).call("GET", "/users/me", undefined, { cookie });
+    assertLimited(await refusedAfter(most, byCookie), 1);
     assert.equal((await bob.call("GET", "/users/me")).status, 200);
     await eventually(async () => assert.equal((await read()).status, 200), 3_000);
     const socket = await openTestStream("ws", ann);
@@ -194,9 +198,15 @@ test("RATE_LIMITS=off turns all of them off", () =>
     { RATE_LIMITS: "off" },
   ));
 
-function login(url: string, username: string, secret: string, forwarded?: string): Promise<Answer> {
+function login(
+  url: string,
+  username: string,
+  secret: string,
+  forwarded?: string,
+  cookie = false,
+): Promise<Answer> {
   const headers: Record<string, string> = forwarded ? { "x-forwarded-for": `10.9.8.7, ${forwarded}` } : {};
-  return new Client(url).call("POST", "/auth/login", { username, password: secret }, headers);
+  return new Client(url).call("POST", "/auth/login", { username, password: secret, cookie }, headers);
 }
 
 /** Asserts a 429 with a Retry-After of at least one second and at most so many. */

@@ -99,6 +99,13 @@ test("inputs are told as the routes check them", () =>
     assert.equal(body.additionalProperties, false);
     const { type, minLength, maxLength } = body.properties.password;
     assert.deepEqual({ type, minLength, maxLength }, { type: "string", minLength: 8, maxLength: 256 });
+    const login = paths["/api/v1/auth/login"].post.requestBody.content["application/json"].schema;
+    assert.deepEqual(login.properties.username, {
+      type: "string",
+      minLength: 1,
+      maxLength: 254,
+      description: "Or the e-mail address.",
+    });
     const { security } = paths["/api/v1/users/me"].get;
     assert.deepEqual(security, [{ bearer: [] }, { cookie: [] }]);
     assert.deepEqual(paths["/api/v1/auth/login"].post.security, []);

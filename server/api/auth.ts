@@ -20,18 +20,22 @@ import { cookieName } from "./authentication.ts";
 import type { Parts } from "./parts.ts";
 import { json, list, noContent, type Route, route } from "./route.ts";
 
-const registerBody = z.strictObject({
-  username: usernameSchema,
-  password: passwordSchema,
-  email: emailSchema.optional(),
-  display_name: displayNameSchema.optional(),
-  cookie: z.boolean().default(false),
-});
-const loginBody = z.strictObject({
-  username: text(1, 254),
-  password: text(1, 1024),
-  cookie: z.boolean().default(false),
-});
+const registerBody = z
+  .strictObject({
+    username: usernameSchema,
+    password: passwordSchema,
+    email: emailSchema.optional(),
+    display_name: displayNameSchema.optional(),
+    cookie: z.boolean().default(false),
+  })
+  .meta({ examples: [{ username: "ann", password: "correct horse battery", display_name: "Ann Lee" }] });
+const loginBody = z
+  .strictObject({
+    username: text(1, 254).meta({ description: "Or the e-mail address." }),
+    password: text(1, 1024),
+    cookie: z.boolean().default(false),
+  })
+  .meta({ examples: [{ username: "ann", password: "correct horse battery" }] });
 const refreshBody = z.strictObject({ refresh_token: z.string().max(128) });
 const sessionsQuery = z.object({ limit: limitSchema, cursor: pageCursorSchema(z.tuple([idSchema])) });
 const sessionParams = z.object({ id: idSchema });
@@ -86,6 +90,7 @@ export function authRoutes(parts: Parts): Route[] {
       path: "/api/v1/auth/refresh",
       name: "refresh",
       summary: "Exchange a refresh token for the next one",
+      description: "A token that was used before ends its whole session.",
       tag: "Accounts",
       access: "open",
       rate: "refresh",
@@ -159,6 +164,7 @@ export function sessionRoutes(parts: Parts): Route[] {
       path: "/api/v1/auth/tickets",
       name: "createTicket",
       summary: "A ticket for one stream",
+      description: "For clients that cannot set headers: good once, within 30 seconds, as `?ticket=`.",
       tag: "Accounts",
       access: "session",
       answers: { 201: ticketSchema },

@@ -49,6 +49,7 @@ export function changeRoutes(parts: Parts): Route[] {
       path: "/api/v1/discussions/:id/messages/:seq",
       name: "deleteMessage",
       summary: "Delete a message; its place stays",
+      description: "The sender may, and owners and admins; its text is gone from everywhere.",
       tag: "Messages",
       access: "token",
       params: messageParams,

@@ -114,6 +114,7 @@ export function memberRoutes({ pool }: Parts): Route[] {
       path: "/api/v1/discussions/:id/members/:user_id",
       name: "removeMember",
       summary: "Remove a member, or leave",
+      description: "Who leaves gives their own id; the last one to leave takes the group along.",
       tag: "Members",
       access: "session",
       params: memberParams,

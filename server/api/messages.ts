@@ -21,7 +21,7 @@ import { requireMembership } from "./standing.ts";
 const discussionParams = z.object({ id: idSchema });
 const sendBody = requireContent(
   z.strictObject({
-    content: contentSchema,
+    content: contentSchema.meta({ examples: ["Hello, Bob"] }),
     client_id: clientIdSchema.nullable().optional(),
     reply_to_seq: z.number().int().positive().max(Number.MAX_SAFE_INTEGER).nullable().optional(),
     attachment_ids: attachmentIdsSchema.nullable().optional(),
@@ -62,6 +62,7 @@ export function messageRoutes(parts: Parts): Route[] {
       path: "/api/v1/discussions/:id/messages",
       name: "sendMessage",
       summary: "Send a message",
+      description: "With a `client_id` it may be sent again and again: it is stored once.",
       tag: "Messages",
       // send_messages() checks the session with everything else, in the statement that stores.
       access: "token",
@@ -105,6 +106,7 @@ export function historyRoutes(parts: Parts): Route[] {
       path: "/api/v1/discussions/:id/messages",
       name: "readHistory",
       summary: "The messages of a discussion, by rising seq",
+      description: "The newest; or those before, after or around a `seq` (only one of these).",
       tag: "Messages",
       access: "session",
       params: discussionParams,

@@ -60,10 +60,16 @@ export const reactionSchema = z
 export const usernameSchema = z
   .string()
   .regex(/^[a-zA-Z0-9_.-]{3,32}$/, "must be 3 to 32 of a-z, 0-9, _ . -")
+  .meta({ examples: ["ann"] })
   .transform((value) => value.toLowerCase());
-export const passwordSchema = text(8, 256);
-export const emailSchema = z.email().max(254);
-export const displayNameSchema = text(1, 64).refine((value) => value.trim() !== "", "must not be blank");
+export const passwordSchema = text(8, 256).meta({ examples: ["correct horse battery"] });
+export const emailSchema = z
+  .email()
+  .max(254)
+  .meta({ examples: ["ann@example.org"] });
+export const displayNameSchema = text(1, 64)
+  .refine((value) => value.trim() !== "", "must not be blank")
+  .meta({ examples: ["Ann Lee"] });
 
 /** Ids are compared with those of the log as text, so there is one way to write them. */
 export const idSchema = z.uuid().toLowerCase();

@@ -28,7 +28,7 @@ const userFields = {
   username: z.string().meta({ examples: ["ann"] }),
   display_name: z.string().meta({ examples: ["Ann Lee"] }),
   avatar_url: z.string().meta({ format: "uri-reference" }),
-  status_text: z.string(),
+  status_text: z.string().meta({ examples: ["At the sea"] }),
   created_at: timeSchema,
 };
 
@@ -52,7 +52,10 @@ export const sessionSchema = z
 const tokenFields = {
   access_token: z.string().meta({ description: "A JWT, for `Authorization: Bearer`." }),
   token_type: z.literal("Bearer"),
-  expires_in: z.int().meta({ description: "Seconds." }),
+  expires_in: z
+    .int()
+    .min(1)
+    .meta({ description: "Seconds.", examples: [900] }),
   refresh_token: z.string().meta({ description: "Good for one exchange." }),
 };
 
@@ -60,7 +63,13 @@ export const tokensSchema = z.strictObject(tokenFields).meta({ id: "Tokens" });
 export const signInSchema = z.strictObject({ user: meSchema, ...tokenFields }).meta({ id: "SignIn" });
 
 export const ticketSchema = z
-  .strictObject({ ticket: z.string(), expires_in: z.int().meta({ description: "Seconds." }) })
+  .strictObject({
+    ticket: z.string(),
+    expires_in: z
+      .int()
+      .min(1)
+      .meta({ description: "Seconds.", examples: [30] }),
+  })
   .meta({ id: "Ticket", description: "Opens one stream, by `?ticket=`." });
 
 export const memberSchema = z
@@ -70,17 +79,25 @@ export const memberSchema = z
 export const attachmentSchema = z
   .strictObject({
     id,
-    name: z.string(),
+    name: z.string().meta({ examples: ["harbour.png"] }),
     media_type: z.string().meta({ examples: ["image/png"] }),
-    size: count.meta({ description: "Bytes." }),
-    width: z.int().min(1).optional(),
-    height: z.int().min(1).optional(),
+    size: count.meta({ description: "Bytes.", examples: [48_213] }),
+    width: z
+      .int()
+      .min(1)
+      .optional()
+      .meta({ examples: [1_280] }),
+    height: z
+      .int()
+      .min(1)
+      .optional()
+      .meta({ examples: [960] }),
     url: z.string().meta({ format: "uri-reference" }),
   })
   .meta({ id: "Attachment" });
 
 const reactionSchema = z
-  .strictObject({ emoji: z.string(), user_ids: z.array(id) })
+  .strictObject({ emoji: z.string().meta({ examples: ["👍"] }), user_ids: z.array(id) })
   .meta({ id: "Reaction", description: "Who reacted with one emoji." });
 
 export const messageSchema = z

@@ -105,6 +105,7 @@ test("inputs are told as the routes check them", () =>
       minLength: 1,
       maxLength: 254,
       description: "Or the e-mail address.",
+      examples: ["ann"],
     });
     const { security } = paths["/api/v1/users/me"].get;
     assert.deepEqual(security, [{ bearer: [] }, { cookie: [] }]);

@@ -20,22 +20,18 @@ import { cookieName } from "./authentication.ts";
 import type { Parts } from "./parts.ts";
 import { json, list, noContent, type Route, route } from "./route.ts";
 
-const registerBody = z
-  .strictObject({
-    username: usernameSchema,
-    password: passwordSchema,
-    email: emailSchema.optional(),
-    display_name: displayNameSchema.optional(),
-    cookie: z.boolean().default(false),
-  })
-  .meta({ examples: [{ username: "ann", password: "correct horse battery", display_name: "Ann Lee" }] });
-const loginBody = z
-  .strictObject({
-    username: text(1, 254).meta({ description: "Or the e-mail address." }),
-    password: text(1, 1024),
-    cookie: z.boolean().default(false),
-  })
-  .meta({ examples: [{ username: "ann", password: "correct horse battery" }] });
+const registerBody = z.strictObject({
+  username: usernameSchema,
+  password: passwordSchema,
+  email: emailSchema.optional(),
+  display_name: displayNameSchema.optional(),
+  cookie: z.boolean().default(false),
+});
+const loginBody = z.strictObject({
+  username: text(1, 254).meta({ description: "Or the e-mail address.", examples: ["ann"] }),
+  password: text(1, 1024).meta({ examples: ["correct horse battery"] }),
+  cookie: z.boolean().default(false),
+});
 const refreshBody = z.strictObject({ refresh_token: z.string().max(128) });
 const sessionsQuery = z.object({ limit: limitSchema, cursor: pageCursorSchema(z.tuple([idSchema])) });
 const sessionParams = z.object({ id: idSchema });
@@ -163,8 +159,7 @@ export function sessionRoutes(parts: Parts): Route[] {
       method: "POST",
       path: "/api/v1/auth/tickets",
       name: "createTicket",
-      summary: "A ticket for one stream",
-      description: "For clients that cannot set headers: good once, within 30 seconds, as `?ticket=`.",
+      summary: "A ticket that opens one stream, by ?ticket=, within 30 seconds",
       tag: "Accounts",
       access: "session",
       answers: { 201: ticketSchema },

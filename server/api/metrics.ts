@@ -60,7 +60,7 @@ export function metricsRoutes(token: string | undefined, read: () => Promise<str
       access: "open",
       rate: "scrape",
       answers: { 200: { mediaTypes: ["text/plain"] } },
-      refusals: ["unauthenticated", "rate_limited"],
+      refusals: ["unauthenticated"],
       handle: async ({ event }) => {
         const given = hashSecret(event.req.headers.get("authorization") ?? "");
         if (expected && !timingSafeEqual(given, expected)) fail("unauthenticated", "The token is wrong");

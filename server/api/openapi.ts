@@ -88,7 +88,7 @@ export function createOpenApi(routes: readonly Described[]): object {
 }
 
 /** All that a route may refuse with: what it says itself, and what follows from its access and inputs. */
-export function refusalsOf({ method, path, access, documentation }: Documented): ErrorCode[] {
+export function refusalsOf({ method, path, access, rate, documentation }: Documented): ErrorCode[] {
   const { params, query, headers, body, uploads } = documentation;
   const codes: ErrorCode[] = ["internal_error", ...documentation.refusals];
   if (params || query || headers || body || uploads) codes.push("invalid_request");
@@ -96,7 +96,8 @@ export function refusalsOf({ method, path, access, documentation }: Documented):
   if (access !== "open") codes.push("unauthenticated", "session_revoked");
   // By cookie, from a page of another origin.
   if (access !== "open" && method !== "GET") codes.push("origin_not_allowed");
-  if (path.startsWith("/api/")) codes.push("rate_limited", "unavailable");
+  if (rate !== null) codes.push("rate_limited");
+  if (path.startsWith("/api/")) codes.push("unavailable");
   return [...new Set(codes)].sort();
 }
 

@@ -4,7 +4,7 @@ import { type ErrorCode, fail } from "../errors.ts";
 import { encodePageCursor } from "../fields.ts";
 import { limits } from "../limits.ts";
 import { parse } from "./problems.ts";
-import type { AddressClass, UserClass } from "./rate-limits.ts";
+import type { AddressClass, RateClass, UserClass } from "./rate-limits.ts";
 
 /**
  * Who may call a route: anybody; who has a live session; or who shows a valid access token, where the
@@ -94,6 +94,8 @@ export interface Described {
   method: Method;
   path: string;
   access: Access | "stream";
+  /** As what its requests are counted; null: not at all. */
+  rate: RateClass | null;
   /** Null for the files of pages, which are not part of the API. */
   documentation: (Documentation & Partial<Record<"params" | "query" | "body", z.ZodType | undefined>>) | null;
 }

@@ -35,6 +35,7 @@ function describe(path: string, name: string, summary: string): Described {
     method: "GET",
     path,
     access: "stream",
+    rate: "connect",
     documentation: {
       name,
       summary,

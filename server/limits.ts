@@ -131,6 +131,8 @@ export const limits = {
   /** How long a stream that was told to close may take to read its last bytes. */
   closeGraceMs: 5_000,
 
+  /** What may wait for one write of a stream where a signal is to be added; far below outboxBytes. */
+  signalBytes: 64 * 1024,
   /**
    * Somebody who goes on typing is shown anew after so long. Clients show it for 6 s and are to say it every
    * three or so.

@@ -33,7 +33,7 @@ export class TypingSignals {
     if (refusal) fail(refusal);
     const { user_id, discussion_id } = typist;
     const key = `${user_id} ${discussion_id}`;
-    if (this.#wasTold(key, last_said) || this.#waiting.size >= limits.typingsWaiting) return;
+    if (this.#waiting.size >= limits.typingsWaiting || this.#wasTold(key, last_said)) return;
     this.#waiting.set(key, { user_id, discussion_id, last_said });
     this.#schedule();
   }

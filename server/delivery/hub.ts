@@ -49,10 +49,6 @@ export class Hub {
     return this.#byUser.keys();
   }
 
-  hasUser(userId: string): boolean {
-    return this.#byUser.has(userId);
-  }
-
   /** Counts a stream in, from its opening on. Before attach() it hears nothing, but may be ended. */
   add(stream: Stream): void {
     this.#streams.add(stream);

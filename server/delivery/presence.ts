@@ -80,7 +80,8 @@ export class Presence implements Attendance {
   #wake(): void {
     if (this.#step || this.#stopped) return;
     const [firstToLeave = Number.POSITIVE_INFINITY] = this.#leaving.values();
-    const at = Math.min(this.#renewAt, firstToLeave, this.#hasNews() ? this.#flushAt : firstToLeave);
+    const flushAt = this.#hasNews() ? this.#flushAt : Number.POSITIVE_INFINITY;
+    const at = Math.min(this.#renewAt, firstToLeave, flushAt);
     if (this.#timer && this.#timerAt <= at) return;
     clearTimeout(this.#timer);
     this.#timerAt = at;
@@ -145,7 +146,7 @@ export class Presence implements Attendance {
     for (const userId of this.#changed) {
       if (change.arrived.length + change.departed.length >= limits.presencesPerFlush) break;
       this.#changed.delete(userId);
-      const isHere = this.#hub.hasUser(userId) || this.#leaving.has(userId);
+      const isHere = this.#hub.streamsOf(userId) > 0 || this.#leaving.has(userId);
       if (isHere && !this.#stored.has(userId)) change.arrived.push(userId);
       if (!isHere && this.#stored.has(userId)) change.departed.push(userId);
     }

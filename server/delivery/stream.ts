@@ -113,11 +113,12 @@ export class Stream {
   }
 
   /**
-   * Shows the stream a signal, unless its client is behind in reading: what it has not read of signals must
-   * never be the reason to close it.
+   * Shows the stream a signal, unless its client is behind in reading or very much came in this turn: what is
+   * left unread of signals must never be the reason to close it.
    */
   offerSignal(signal: Signal): void {
-    if (this.#wire.buffered() === 0) this.#push(signal.bytes(this.#wire.format));
+    if (this.#wire.buffered() > 0 || this.#pendingBytes > limits.signalBytes) return;
+    this.#push(signal.bytes(this.#wire.format));
   }
 
   /** What follows up to this position is not for this stream. */

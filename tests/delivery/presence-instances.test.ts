@@ -102,6 +102,8 @@ test("a crash of Postgres shows as nothing, and who goes after it has gone", () 
       const { ann, bob, carl, stream } = await prepare(parley.url);
       const bobs = await openReady("sse", bob);
       await told(stream, bob, ["online"]);
+      // When this is answered, the statement that told it was, too: else it would be done and told again.
+      assert.equal((await presenceOf(ann, bob)).status, "online");
       await postgres.crash();
       await postgres.start();
       const count = async () => (await query(postgres.url, "SELECT count(*)::int AS n FROM presences"))[0].n;

@@ -225,13 +225,13 @@ test("nothing is kept of whoever erases the account", () =>
 test("PRESENCE=off does no work at all: everybody is shown as never seen, and typing goes on", () =>
   withServer(
     async (t) => {
-      const ann = await register(t.url, "ann");
-      const bob = await register(t.url, "bob");
-      const direct = await createDirect(ann, bob);
       const quiet = await t.another();
+      const ann = await register(quiet.url, "ann");
+      const bob = await register(quiet.url, "bob");
+      const direct = await createDirect(ann, bob);
       await overhear(t.databaseUrl, async (overheard) => {
-        const stream = await openReady("ws", viaInstance(bob, quiet.url));
-        const anns = await openReady("ws", viaInstance(ann, quiet.url));
+        const stream = await openReady("ws", bob);
+        const anns = await openReady("ws", ann);
         // As an instance would tell where it is on.
         const line = `presence ${ann.user.id} online 2026-11-20T12:00:00.000Z ${direct.id}`;
         await query(t.databaseUrl, "SELECT pg_notify('signals', $1)", [`${line}\nleaving`]);
@@ -247,6 +247,7 @@ test("PRESENCE=off does no work at all: everybody is shown as never seen, and ty
         assertProblem(await bob.call("GET", `/users/${direct.id}/presence`), 404, "user_not_found");
         anns.cut();
         stream.cut();
+        await overheard.settled();
         assert.equal(overheard.lines().filter((each) => each !== line && each !== "leaving").length, 1);
       });
       // What Postgres itself has counted; connections report it at their end at the latest.

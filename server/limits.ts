@@ -21,6 +21,14 @@ export const limits = {
   membersPerCall: 100,
   /** Different reactions to one message. */
   reactionKinds: 50,
+  searchCharacters: 256,
+  /**
+   * So many matches are ranked together, which takes about 5 ms; full pages of every usual size come out of
+   * it. Who may see at most so many messages has all of them read, 30 ms at worst. So many of those that are
+   * not indexed yet are read, 80 ms at worst; as that takes a second or two, these are nearly always all.
+   * After an import or in a flood the others are found when their turn has come.
+   */
+  search: { candidates: 1_000, read: 20_000, unindexed: 10_000 },
 
   accessTokenSeconds: 15 * 60,
   /** Access tokens that were found good and are not computed again, about half a kilobyte each. */
@@ -181,6 +189,13 @@ export const limits = {
   peersAnswerMs: 1_000,
   sessionWatchMs: 5_000,
   pruneRows: 5_000,
+  /** What was sent waits so long for its search document; until then searching costs a little more. */
+  indexMs: 1_000,
+  /** At 0.1 ms a message, a step holds up whoever edits one of these for 30 ms. */
+  indexStep: { messages: 300, bytes: 64 * 1024 },
+  /** More events per second than this is a busy time; then indexing gets a fifth of a core. */
+  indexQuietEvents: 100,
+  indexRestFactor: 4,
 
   /** From SIGTERM to exit, everything included; Heroku kills after 30 s. */
   shutdownMs: 9_000,

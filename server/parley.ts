@@ -24,9 +24,11 @@ import type { Parts } from "./api/parts.ts";
 import { presenceRoutes } from "./api/presence.ts";
 import { createRateLimits } from "./api/rate-limits.ts";
 import { Requests } from "./api/requests.ts";
+import { searchRoutes } from "./api/search.ts";
 import { serveSockets } from "./api/upgrade.ts";
 import { meRoutes, userRoutes } from "./api/users.ts";
 import { createImages } from "./commands/images.ts";
+import { startIndexing } from "./commands/indexing.ts";
 import { startMaintenance } from "./commands/maintenance.ts";
 import { createSender } from "./commands/messages.ts";
 import { createPasswords } from "./commands/passwords.ts";
@@ -87,6 +89,7 @@ export async function startParley(
   await feed.start();
   hub.start();
   presence?.start();
+  const indexing = startIndexing(pool, log, () => feed.position);
   const watch = watchSessions(pool, hub, log);
   const parts = await createParts(config, ground, log, { pool, sending, feed, hub });
   const maintenance = startMaintenance(parts, config.retentionDays);
@@ -107,6 +110,7 @@ export async function startParley(
       clearInterval(watch);
       maintenance.stop();
       parts.typing.stop();
+      indexing.stop();
       hub.stop();
       feed.stop();
       await Promise.race([Promise.all([pool.end(), sending.end()]), wait(1_000)]);
@@ -171,6 +175,7 @@ async function listen(config: Config, parts: Parts, metrics: () => Promise<strin
     ...presenceRoutes(parts),
     ...attachmentRoutes(parts),
     ...avatarRoutes(parts),
+    ...searchRoutes(parts),
     ...operationRoutes(parts),
     ...metricsRoutes(config.metricsToken, metrics),
     ...(await pageRoutes()),

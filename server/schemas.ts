@@ -117,6 +117,17 @@ export const messageSchema = z
   })
   .meta({ id: "Message", description: "The same JSON everywhere: history, answers, acks and events." });
 
+export const foundMessageSchema = z
+  .strictObject({
+    ...messageSchema.shape,
+    snippet: z.string().meta({
+      description: "HTML: the text around the first match. Matches stand in `<mark>`; all else is escaped.",
+      examples: ["prices are sky<mark>rocke</mark>ting &amp; rents too"],
+    }),
+    rank: z.int().min(0).max(1_000).meta({ description: "How well it matches." }),
+  })
+  .meta({ id: "FoundMessage", description: "A message, with why it was found." });
+
 export const editSchema = z
   .strictObject({
     version: z.int().min(1),

@@ -183,6 +183,16 @@ CREATE TABLE refresh_tokens (
   CONSTRAINT refresh_tokens_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions(id) ON DELETE CASCADE
 );
 
+CREATE TABLE search_documents (
+  discussion_id uuid NOT NULL,
+  seq bigint NOT NULL,
+  position bigint NOT NULL,
+  place bigint NOT NULL,
+  sender_id uuid NOT NULL,
+  words text NOT NULL,
+  CONSTRAINT search_documents_pkey PRIMARY KEY (discussion_id, seq)
+) WITH (autovacuum_vacuum_insert_scale_factor=0.05);
+
 CREATE TABLE sessions (
   id uuid DEFAULT uuid7() NOT NULL,
   user_id uuid NOT NULL,
@@ -248,6 +258,10 @@ CREATE INDEX rate_limits_expire_idx ON public.rate_limits USING btree (expire);
 CREATE INDEX refresh_tokens_expires_at_idx ON public.refresh_tokens USING btree (expires_at);
 
 CREATE INDEX refresh_tokens_session_id_idx ON public.refresh_tokens USING btree (session_id);
+
+CREATE INDEX search_documents_keys_idx ON public.search_documents USING gin (search_keys((place >> 16), discussion_id, sender_id, words)) WITH (gin_pending_list_limit='512');
+
+CREATE UNIQUE INDEX search_documents_position_key ON public.search_documents USING btree ("position") INCLUDE (place);
 
 CREATE INDEX sessions_expires_at_idx ON public.sessions USING btree (expires_at);
 
@@ -1238,6 +1252,14 @@ AS $function$
   SELECT CASE WHEN content LIKE '%@%' THEN find_mentioned(of_discussion, content) ELSE '{}' END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.message_json(m messages)
+ RETURNS text
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT message_json(m, reactions_json(m.discussion_id, m.seq))
+$function$;
+
 CREATE OR REPLACE FUNCTION public.message_json(m messages, reactions text)
  RETURNS text
  LANGUAGE sql
@@ -1253,14 +1275,6 @@ AS $function$
     ',"reactions":', reactions, ',"created_at":"', wire_time(m.created_at),
     '","edited_at":', coalesce('"' || wire_time(m.edited_at) || '"', 'null'),
     ',"deleted_at":', coalesce('"' || wire_time(m.deleted_at) || '"', 'null'), '}')
-$function$;
-
-CREATE OR REPLACE FUNCTION public.message_json(m messages)
- RETURNS text
- LANGUAGE sql
- STABLE PARALLEL SAFE
-AS $function$
-  SELECT message_json(m, reactions_json(m.discussion_id, m.seq))
 $function$;
 
 CREATE OR REPLACE FUNCTION public.message_line(m messages)
@@ -1847,6 +1861,10 @@ CREATE TRIGGER messages_inserted AFTER INSERT ON public.messages REFERENCING NEW
 CREATE TRIGGER messages_take_seq BEFORE INSERT ON public.messages FOR EACH ROW WHEN ((new.seq IS NULL)) EXECUTE FUNCTION messages_take_seq();
 
 CREATE TRIGGER messages_updated AFTER UPDATE ON public.messages REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION messages_updated();
+
+CREATE TRIGGER search_message_changed AFTER UPDATE ON public.messages FOR EACH ROW WHEN ((((old.content)::text IS DISTINCT FROM (new.content)::text) OR (old.deleted_at IS DISTINCT FROM new.deleted_at))) EXECUTE FUNCTION search_message_changed();
+
+CREATE TRIGGER search_messages_deleted AFTER DELETE ON public.messages REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION search_messages_deleted();
 
 CREATE TRIGGER reactions_deleted AFTER DELETE ON public.reactions REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION reactions_deleted();
 

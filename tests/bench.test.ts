@@ -80,6 +80,7 @@ const expected: Record<string, { variants: string[]; figures: string[] }> = {
   },
   storm: { variants: ["parley"], figures: ["p50_ms", "p99_ms"] },
   history: { variants: ["parley"], figures: ["start_p99_ms", "middle_p99_ms", "end_p99_ms"] },
+  search: { variants: ["parley"], figures: ["common_p99_ms", "absent_p99_ms", "indexed_per_second"] },
   instances: { variants: ["parley-1", "parley-2"], figures: ["messages_per_second"] },
 };
 

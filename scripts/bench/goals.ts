@@ -56,6 +56,7 @@ export const goals: Goal[] = [
   atMost("history", "p99 at the end ≤ 1.5 × at the start", 1.5, (of) =>
     quotient(of("parley", "end_p99_ms"), of("parley", "start_p99_ms")),
   ),
+  atMost("search", "p99 of each question under 100 ms", 100, (of) => of("parley", "slowest_p99_ms"), "ms"),
   atLeast("instances", "4 processes store no less than one; one order", 1, (of) =>
     ratio(of, "messages_per_second", "parley-4", "parley-1"),
   ),

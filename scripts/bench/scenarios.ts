@@ -5,6 +5,7 @@ import { instances } from "./scenarios/instances.ts";
 import { ping } from "./scenarios/ping.ts";
 import { rooms } from "./scenarios/rooms.ts";
 import type { Scenario } from "./scenarios/scenario.ts";
+import { search } from "./scenarios/search.ts";
 import { slowDisk } from "./scenarios/slow-disk.ts";
 import { snapshot } from "./scenarios/snapshot.ts";
 import { soak } from "./scenarios/soak.ts";
@@ -20,6 +21,7 @@ export const scenarios: Scenario[] = [
   idle,
   storm,
   history,
+  search,
   instances,
   soak,
 ];

@@ -6,6 +6,7 @@ export interface Sizes {
   idle: { sockets: number; streams: number };
   storm: { rooms: number; members: number; behind: number };
   history: { messages: number; requests: number };
+  search: { messages: number; requests: number };
   instances: number[];
   soakMs: number;
 }
@@ -17,6 +18,7 @@ export const fullSizes: Sizes = {
   idle: { sockets: 5_000, streams: 2_000 },
   storm: { rooms: 50, members: 100, behind: 100 },
   history: { messages: 1_000_000, requests: 1_000 },
+  search: { messages: 1_000_000, requests: 200 },
   instances: [1, 2, 4],
   soakMs: 30 * 60_000,
 };
@@ -29,6 +31,7 @@ export const tinySizes: Sizes = {
   idle: { sockets: 20, streams: 20 },
   storm: { rooms: 4, members: 5, behind: 10 },
   history: { messages: 600, requests: 3 },
+  search: { messages: 2_000, requests: 2 },
   instances: [1, 2],
   soakMs: 1_200,
 };

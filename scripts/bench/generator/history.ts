@@ -2,7 +2,7 @@ import { writeRequest } from "./http.ts";
 import type { RequestOrder, RequestResult } from "./orders.ts";
 import { RequestConnection } from "./requests.ts";
 
-/** Makes requests for pages of a history one after the other, and looks at each page. */
+/** Makes requests for pages of a list one after the other, and looks at each page. */
 export async function askInTurn(order: RequestOrder): Promise<RequestResult> {
   const latencies: Record<string, number[]> = {};
   const failed = Promise.withResolvers<never>();
@@ -21,8 +21,9 @@ export async function askInTurn(order: RequestOrder): Promise<RequestResult> {
       latencies[label].push(performance.now() - started);
       if (status !== 200) throw new Error(`${path} answered ${status}: ${body}`);
       const seqs = (JSON.parse(body) as { items: { seq: number }[] }).items.map(({ seq }) => seq);
-      const isExact = seqs.length === items && seqs.every((seq, index) => seq === firstSeq + index);
-      if (!isExact) throw new Error(`${path} should begin with ${firstSeq}, and has ${seqs}`);
+      const follows = (seq: number, index: number) => firstSeq === null || seq === firstSeq + index;
+      const isExact = seqs.length === items && seqs.every(follows);
+      if (!isExact) throw new Error(`${path} should have ${items} from ${firstSeq}, and has ${seqs}`);
     }
   } finally {
     connection.close();

@@ -75,7 +75,8 @@ export interface RequestOrder {
   type: "request";
   port: number;
   person: Person;
-  requests: { label: string; path: string; firstSeq: number; items: number }[];
+  /** `items`: how many the answer has. `firstSeq`: the seqs of a history rise by one from there. */
+  requests: { label: string; path: string; firstSeq: number | null; items: number }[];
 }
 
 /** Waits until all that was acknowledged has been heard, and judges every listener's sequence. */

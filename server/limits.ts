@@ -23,10 +23,9 @@ export const limits = {
   reactionKinds: 50,
   searchCharacters: 256,
   /**
-   * So many matches are ranked together, which takes about 5 ms; full pages of every usual size come out of
-   * it. Who may see at most so many messages has all of them read, 30 ms at worst. So many of those that are
-   * not indexed yet are read, 80 ms at worst; as that takes a second or two, these are nearly always all.
-   * After an import or in a flood the others are found when their turn has come.
+   * `candidates` are ranked together, in 5 ms, and make full pages. Who sees no more than `read` messages has
+   * all of them read, in 15 ms. Of those not indexed yet, which come from a second or two, `unindexed` are
+   * read, in 80 ms at worst; the others, after an import or in a flood, are found when their turn has come.
    */
   search: { candidates: 1_000, read: 20_000, unindexed: 10_000 },
 
@@ -189,13 +188,11 @@ export const limits = {
   peersAnswerMs: 1_000,
   sessionWatchMs: 5_000,
   pruneRows: 5_000,
-  /** What was sent waits so long for its search document; until then searching costs a little more. */
+  /** Messages wait so long to be indexed; a step holds up who edits one of its messages, for 50 ms. */
   indexMs: 1_000,
-  /** At 0.1 ms a message, a step holds up whoever edits one of these for 30 ms. */
   indexStep: { messages: 300, bytes: 64 * 1024 },
-  /** More events per second than this is a busy time; then indexing gets a fifth of a core. */
-  indexQuietEvents: 100,
-  indexRestFactor: 4,
+  /** With more events per second, indexing gets a fifth of a core. */
+  indexBusy: { eventsPerSecond: 100, restFactor: 4 },
 
   /** From SIGTERM to exit, everything included; Heroku kills after 30 s. */
   shutdownMs: 9_000,

@@ -969,6 +969,36 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.index_messages(most_messages integer, most_bytes integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  last search_documents;
+  made int;
+BEGIN
+  IF NOT pg_try_advisory_xact_lock(search_lock_key()) THEN
+    RETURN NULL;
+  END IF;
+  SELECT * INTO last FROM search_documents ORDER BY position DESC LIMIT 1;
+  INSERT INTO search_documents (discussion_id, seq, position, place, sender_id, words)
+  SELECT n.discussion_id, n.seq, n.position,
+    coalesce(last.place, 0) + row_number() OVER (ORDER BY n.position), n.sender_id,
+    CASE WHEN n.deleted_at IS NULL THEN search_words(n.content) ELSE '' END
+  FROM (
+    SELECT m.*,
+      sum(octet_length(m.content)) OVER (ORDER BY m.position) - octet_length(m.content) AS bytes_before
+    FROM (
+      SELECT * FROM messages WHERE position > coalesce(last.position, '-9223372036854775808')
+      ORDER BY position LIMIT most_messages
+    ) AS m
+  ) AS n
+  WHERE n.bytes_before <= most_bytes;
+  GET DIAGNOSTICS made = ROW_COUNT;
+  RETURN made;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.is_after(of_discussion uuid, of_seq bigint, after bigint)
  RETURNS boolean
  LANGUAGE sql
@@ -1600,6 +1630,235 @@ BEGIN
   INSERT INTO presences (user_id, instance_id) SELECT id, of_instance FROM unnest(of_users) AS id
   WHERE EXISTS (SELECT FROM instances AS i WHERE i.id = of_instance)
   ON CONFLICT DO NOTHING;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.search_keys(segment bigint, discussion_id uuid, sender_id uuid, words text)
+ RETURNS text[]
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+  SELECT array[segment || '#' || right(discussion_id::text, 12)]
+    || array[segment || '@' || right(sender_id::text, 12)]
+    || array_agg(segment || ':' || a || b || c)
+      FILTER (WHERE a >= ' ' AND b > ' ' AND (c > ' ' OR a = ' ' AND c = ' ')
+        AND a < U&'\0E00' AND b < U&'\0E00' AND c < U&'\0E00')
+    || array_agg(segment || ':' || a) FILTER (WHERE a >= U&'\0E00')
+    || array_agg(segment || ':' || a || b) FILTER (WHERE a >= U&'\0E00' AND b >= U&'\0E00')
+  FROM string_to_array(words COLLATE "C", NULL) AS given (letters),
+    unnest(letters, letters[2:], letters[3:]) AS place (a, b, c)
+$function$;
+
+CREATE OR REPLACE FUNCTION public.search_lock_key()
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$ SELECT 5521863 $function$;
+
+CREATE OR REPLACE FUNCTION public.search_message_changed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  new_words text := CASE WHEN NEW.deleted_at IS NULL THEN search_words(NEW.content) ELSE '' END;
+BEGIN
+  UPDATE search_documents SET words = new_words WHERE discussion_id = NEW.discussion_id AND seq = NEW.seq;
+  IF NOT FOUND THEN
+    -- There is none, or somebody is making it of the old text right now: then we wait until that is done.
+    PERFORM pg_advisory_xact_lock_shared(search_lock_key());
+    UPDATE search_documents SET words = new_words WHERE discussion_id = NEW.discussion_id AND seq = NEW.seq;
+  END IF;
+  RETURN NULL;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.search_messages(reader uuid, patterns text[], of_discussion uuid, of_sender uuid, oldest bigint, newest bigint, most integer, most_read integer, most_unindexed integer)
+ RETURNS SETOF search_documents
+ LANGUAGE plpgsql
+ STABLE
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+DECLARE
+  most_scopes CONSTANT int := 8;
+  likes text[] := array(SELECT '%' || p || '%' FROM unnest(patterns) AS p);
+  mine uuid[];
+  documents bigint;
+  indexed_to bigint;
+  keys text[];
+  scopes text[];
+  segment bigint;
+  last_segment bigint;
+  found int;
+  missing int := most;
+BEGIN
+  SELECT array_agg(me.discussion_id), sum(last.seq) INTO mine, documents
+  FROM members AS me CROSS JOIN LATERAL (
+    SELECT coalesce((SELECT d.seq FROM search_documents AS d WHERE d.discussion_id = me.discussion_id
+      ORDER BY d.seq DESC LIMIT 1), 0) AS seq
+  ) AS last
+  WHERE me.user_id = reader AND (of_discussion IS NULL OR me.discussion_id = of_discussion);
+  IF mine IS NULL OR patterns = '{}' THEN
+    RETURN;
+  END IF;
+
+  indexed_to := coalesce(
+    (SELECT position FROM search_documents ORDER BY position DESC LIMIT 1), '-9223372036854775808');
+  RETURN QUERY
+  SELECT u.discussion_id, u.seq, u.position, NULL::bigint, u.sender_id, u.words COLLATE "C"
+  FROM (
+    SELECT m.*, search_words(m.content) AS words FROM (
+      SELECT * FROM messages WHERE position > indexed_to AND position BETWEEN oldest AND newest
+      ORDER BY position DESC LIMIT most_unindexed
+    ) AS m
+    WHERE m.discussion_id IN (SELECT unnest(mine)) AND m.deleted_at IS NULL
+      AND (of_sender IS NULL OR m.sender_id = of_sender)
+    OFFSET 0
+  ) AS u
+  WHERE u.words LIKE ALL (likes)
+  ORDER BY u.position DESC LIMIT missing;
+  GET DIAGNOSTICS found = ROW_COUNT;
+  missing := missing - found;
+
+  IF documents <= most_read THEN
+    RETURN QUERY
+    SELECT d.* FROM unnest(mine) AS my (id)
+    CROSS JOIN LATERAL (
+      SELECT * FROM search_documents AS d WHERE d.discussion_id = my.id OFFSET 0
+    ) AS d
+    WHERE d.words LIKE ALL (likes) AND d.position BETWEEN oldest AND newest
+      AND (of_sender IS NULL OR d.sender_id = of_sender)
+    ORDER BY d.position DESC LIMIT missing;
+    RETURN;
+  END IF;
+
+  keys := search_question_keys(patterns) || ('@' || right(of_sender::text, 12));
+  scopes := CASE WHEN cardinality(mine) <= most_scopes
+    THEN array(SELECT DISTINCT '#' || right(id::text, 12) FROM unnest(mine) AS id) ELSE array[NULL] END;
+  segment := (SELECT place >> 16 FROM search_documents
+    WHERE position <= newest ORDER BY position DESC LIMIT 1);
+  last_segment := (SELECT place >> 16 FROM search_documents
+    WHERE position >= oldest ORDER BY position LIMIT 1);
+  WHILE segment >= last_segment AND missing > 0 LOOP
+    RETURN QUERY
+    SELECT d.* FROM unnest(scopes) AS scope
+    CROSS JOIN LATERAL (
+      SELECT * FROM search_documents AS d
+      WHERE search_keys(d.place >> 16, d.discussion_id, d.sender_id, d.words)
+        @> array(SELECT segment || key FROM unnest(keys || scope) AS key WHERE key IS NOT NULL)
+      OFFSET 0
+    ) AS d
+    WHERE (d.discussion_id IN (SELECT unnest(mine))) IS TRUE AND d.position BETWEEN oldest AND newest
+      AND (of_sender IS NULL OR d.sender_id = of_sender) AND d.words LIKE ALL (likes)
+    ORDER BY d.position DESC LIMIT missing;
+    GET DIAGNOSTICS found = ROW_COUNT;
+    missing := missing - found;
+    segment := segment - 1;
+  END LOOP;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.search_messages_deleted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+AS $function$
+DECLARE
+  found bigint;
+BEGIN
+  DELETE FROM search_documents AS d USING old_rows AS o
+  WHERE d.discussion_id = o.discussion_id AND d.seq = o.seq;
+  GET DIAGNOSTICS found = ROW_COUNT;
+  IF found < (SELECT count(*) FROM old_rows) THEN
+    PERFORM pg_advisory_xact_lock_shared(search_lock_key());
+    DELETE FROM search_documents AS d USING old_rows AS o
+    WHERE d.discussion_id = o.discussion_id AND d.seq = o.seq;
+  END IF;
+  RETURN NULL;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.search_patterns(words text[], phrases text[])
+ RETURNS text[]
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+  SELECT coalesce(array_agg(DISTINCT pattern), '{}') FROM (
+    SELECT CASE
+      WHEN given ~ '^ [\u0021-\u0DFF] $' THEN given
+      WHEN given ~ '^ [\u0021-\u0DFF]{1,2} ' THEN rtrim(given)
+      ELSE btrim(given) END AS pattern
+    FROM unnest(words) AS word, search_words(word) AS given WHERE given <> ' '
+    UNION ALL
+    SELECT regexp_replace(given, '^ (?=[\u0E00-\U0010FFFF])|(?<=[\u0E00-\U0010FFFF]) $', '', 'g')
+    FROM unnest(phrases) AS phrase, search_words(phrase) AS given WHERE given <> ' '
+  ) AS made
+$function$;
+
+CREATE OR REPLACE FUNCTION public.search_question_keys(patterns text[])
+ RETURNS text[]
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  WITH keys AS (
+    SELECT DISTINCT substr(key, 2) AS key
+    FROM unnest(search_keys(0, NULL, NULL, array_to_string(patterns, E'\n'))) AS key WHERE key IS NOT NULL
+  ), numbered AS (
+    SELECT key, row_number() OVER (ORDER BY key) - 1 AS nth, count(*) OVER () AS total FROM keys AS k
+    WHERE length(key) > 2 OR NOT EXISTS (
+      SELECT FROM keys AS longer WHERE length(longer.key) > 2 AND strpos(longer.key, substr(k.key, 2)) > 0)
+  )
+  SELECT array_agg(key) FROM numbered WHERE nth % (1 + total / 24) = 0
+$function$;
+
+CREATE OR REPLACE FUNCTION public.search_rank(words text, patterns text[])
+ RETURNS integer
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+DECLARE
+  pattern text;
+  bare text;
+  quality int := 0;
+  matched int := 0;
+BEGIN
+  FOREACH pattern IN ARRAY patterns LOOP
+    bare := btrim(pattern);
+    quality := quality + CASE
+      WHEN strpos(words, ' ' || bare || ' ') > 0 THEN 800
+      WHEN strpos(words, ' ' || bare) > 0 THEN 500
+      ELSE 200 END;
+    matched := matched + length(words) - length(replace(words, bare, ''));
+  END LOOP;
+  RETURN quality / cardinality(patterns) + 200 * least(matched, length(words)) / length(words);
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.search_words(content text)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+DECLARE
+  folded text := lower(content COLLATE "C"); -- of ASCII alone
+BEGIN
+  IF octet_length(folded) > char_length(folded) THEN
+    folded := lower(regexp_replace(normalize(content, NFKD), '[\u0300-\u036F]+', '', 'g') COLLATE "C");
+    IF folded ~ '[\u00C0-\u058F\u1E9E]' THEN
+      folded := replace(translate(folded,
+        'ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩς' || 'АБВГДЕЖЗИКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯЂЄЅІЈЉЊЋЏҐ'
+          || 'ԱԲԳԴԵԶԷԸԹԺԻԼԽԾԿՀՁՂՃՄՅՆՇՈՉՊՋՌՍՎՏՐՑՒՓՔՕՖ' || 'ÆŒÞĦŊŦẞÐĐðđØøŁłı',
+        'αβγδεζηθικλμνξοπρστυφχψωσ' || 'абвгдежзиклмнопрстуфхцчшщъыьэюяђєѕіјљњћџґ'
+          || 'աբգդեզէըթժիլխծկհձղճմյնշոչպջռսվտրցւփքօֆ' || 'æœþħŋŧßddddoolli'),
+        'ß', 'ss');
+    END IF;
+    folded := normalize(folded, NFKC);
+  END IF;
+  RETURN regexp_replace(' ' || folded || ' ',
+    '[^0-9a-z\u00C0-\u1FFF\u2070-\u2DFF\u2E80-\u2FFF\u3005-\u3007\u3021-\U0010FFFF]+', ' ', 'g');
 END
 $function$;
 

@@ -42,6 +42,7 @@ export function searchRoutes(parts: Parts): Route[] {
         "thousand matches come first, best first, then the thousand before, and so on.",
       tag: "Messages",
       access: "session",
+      rate: "search",
       query: searchQuery,
       answers: { 200: pageOf(foundMessageSchema) },
       refusals: ["discussion_not_found", "not_a_member"],

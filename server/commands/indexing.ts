@@ -29,8 +29,8 @@ export function startIndexing(pool: Pool, log: Logger, readPosition: () => numbe
       if (made === 0) indexedTo = position;
       if (!made) return later();
       const tookMs = performance.now() - startedAt;
-      const isBusy = (readPosition() - position) * 1_000 > limits.indexQuietEvents * tookMs;
-      schedule(isBusy ? tookMs * limits.indexRestFactor : 0);
+      const isBusy = (readPosition() - position) * 1_000 > limits.indexBusy.eventsPerSecond * tookMs;
+      schedule(isBusy ? tookMs * limits.indexBusy.restFactor : 0);
     } catch (error) {
       if (!isStopped) log.warn({ err: error }, "indexing failed");
       later();

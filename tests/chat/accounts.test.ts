@@ -268,15 +268,145 @@ test("an erasure while the same user sends leaves nothing half done", () =>
     assert.equal((await history(bob, id)).length, stored.length);
   }, env));
 
+test("what comes at once with an erasure leaves neither a session nor anything personal behind", () =>
+  withServer(async (t) => {
+    const far = (await t.another()).url;
+    for (const round of range(1, 4)) {
+      const gone = await register(t.url, `gone${round}`, { email: `gone${round}@example.org` });
+      const there = viaInstance(gone, far);
+      const logins = range(1, 4).map((n) => tryLogin(n % 2 ? t.url : far, `gone${round}`));
+      const changes = range(1, 12).map((n) =>
+        (n % 2 ? gone : there).call("PATCH", "/users/me", {
+          display_name: `zqxname ${n}`,
+          status_text: "zqx",
+        }),
+      );
+      const others = [
+        gone.call("PATCH", "/users/me", { email: `zqx${round}@example.org` }),
+        gone.call("POST", "/auth/refresh", { refresh_token: gone.refreshToken }),
+        gone.call("POST", "/auth/tickets"),
+        gone.call("POST", "/discussions", { kind: "direct", user_id: gone.user.id }),
+      ];
+      const [erased, ...answers] = await Promise.all([erase(gone), ...logins, ...changes, ...others]);
+      assert.equal(erased?.status, 204);
+      for (const { status } of answers) assert.ok(status < 500, `${status}`);
+      for (const { body } of answers) {
+        if (!body?.access_token) continue;
+        const late = Object.assign(new Client(t.url), { token: body.access_token });
+        assertRefused(await late.call("GET", "/users/me"), [401]);
+        assertRefused(await late.call("POST", "/auth/refresh", { refresh_token: body.refresh_token }), [401]);
+      }
+      for (const kind of kinds) {
+        const headers = { authorization: `Bearer ${gone.token}` };
+        assertRefused(await openRaw(kind, t.url, streamPath(kind), { headers }), [401]);
+      }
+      assert.deepEqual(await findInDatabase(t.databaseUrl, "zqx"), [], `round ${round}`);
+      assert.deepEqual(await findInDatabase(t.databaseUrl, `gone${round}`), [], `round ${round}`);
+    }
+  }, env));
+
+test("ownership handed to somebody who is being erased does not get lost", () =>
+  withServer(async (t) => {
+    const far = (await t.another()).url;
+    const dora = await register(t.url, "dora");
+    for (const round of range(1, 8)) {
+      const [ann, bob] = await people(t.url, `ann${round}`, `bob${round}`);
+      const { id } = await createGroup(ann, `Round ${round}`, [bob, dora]);
+      const path = `/discussions/${id}/members`;
+      const handOver = async () => {
+        await ann.call("PATCH", `${path}/${bob.user.id}`, { role: "owner" });
+        await ann.call("DELETE", `${path}/${ann.user.id}`);
+      };
+      const newGroup = { kind: "group", name: `New ${round}`, member_ids: [dora.user.id] };
+      const [gone, made] = await Promise.all([
+        erase(round % 2 ? bob : viaInstance(bob, far)),
+        bob.call("POST", "/discussions", newGroup),
+        handOver(),
+      ]);
+      assert.equal(gone.status, 204);
+      assert.ok(made.status < 500, `${made.status}`);
+      const { items } = await dora.ok("GET", "/discussions?limit=200");
+      for (const { name, members } of items) {
+        const owners = members.filter(({ role }: Json) => role === "owner");
+        assert.ok(owners.length > 0, `${name} has no owner: ${JSON.stringify(members)}`);
+        for (const { user_id } of owners)
+          assert.notEqual(user_id, bob.user.id, `${name}: who is gone owns it`);
+      }
+    }
+  }, env));
+
+test("many who share discussions are erased at once, while the others go on, and nothing breaks", () =>
+  withServer(async (t) => {
+    const far = (await t.another()).url;
+    const crowd = await people(t.url, ...range(1, 10).map((n) => `user${n}`));
+    const [ann, ...others] = crowd as [Client, ...Client[]];
+    const groups: string[] = [];
+    for (const n of range(1, 6)) groups.push((await createGroup(crowd[n] ?? ann, `G${n}`, crowd)).id);
+    for (const other of others.slice(0, 6)) groups.push((await createDirect(ann, other)).id);
+    const going = others.slice(3);
+    let isOver = false;
+    const act = async (client: Client) => {
+      const way = byRest(viaInstance(client, client === ann ? far : t.url));
+      for (let n = 0; !isOver && n < 200; n++) {
+        const id = groups[n % groups.length] ?? "";
+        await way.send(id, `text ${n}`);
+        await way.react(id, 1 + (n % 9), "👍");
+        await way.read(id, n);
+        await way.remove(id, 1 + (n % 30));
+        const role = n % 2 ? "owner" : "admin";
+        const target = crowd[n % crowd.length]?.user.id;
+        const { status } = await client.call("PATCH", `/discussions/${id}/members/${target}`, { role });
+        assert.ok(status < 500, `${status}`);
+      }
+    };
+    const staying = [ann, ...others.slice(0, 3)];
+    const acting = Promise.all(staying.map(act));
+    acting.catch(() => {}); // Told below.
+    await eraseAll(...going.map((client, n) => (n % 2 ? client : viaInstance(client, far))));
+    isOver = true;
+    await acting;
+    for (const { kind, name, members } of (await ann.ok("GET", "/discussions?limit=200")).items) {
+      if (kind !== "group") continue;
+      const owners = members.filter(({ role }: Json) => role === "owner");
+      assert.ok(owners.length > 0, `${name} has no owner`);
+    }
+  }, env));
+
+test("a login with the old password at once with its change does not outlive the change", () =>
+  withServer(async (t) => {
+    const ann = await register(t.url, "ann");
+    let current = password;
+    for (const round of range(1, 5)) {
+      const fresh = `password number ${round}`;
+      const [changed, ...logins] = await Promise.all([
+        ann.call("PATCH", "/users/me", { password: fresh, current_password: current }),
+        ...range(1, 5).map(() => tryLogin(t.url, "ann", current)),
+      ]);
+      assert.equal(changed?.status, 200);
+      for (const { status, body } of logins) {
+        assert.ok(status === 200 || status === 401, `${status}`);
+        if (status !== 200) continue;
+        const late = Object.assign(new Client(t.url), { token: body.access_token });
+        assertRefused(await late.call("GET", "/users/me"), [401]);
+      }
+      current = fresh;
+    }
+  }, env));
+
 test("two erasures of one account at once are one", () =>
   withServer(async (t) => {
-    const { ann, bob, path } = await createPair(t.url);
-    const far = viaInstance(ann, (await t.another()).url);
-    const answers = await Promise.all([ann, far, ann, far].map((client) => erase(client)));
-    const statuses = answers.map(({ status }) => status);
-    assert.ok(statuses.includes(204), `${statuses}`);
-    for (const status of statuses) assert.ok(status === 204 || status === 401, `${statuses}`);
-    assert.equal((await bob.ok("GET", path)).title, "Deleted user");
+    const far = (await t.another()).url;
+    const bob = await register(t.url, "bob");
+    for (const round of range(1, 5)) {
+      const ann = await register(t.url, `ann${round}`);
+      const { id } = await createDirect(ann, bob);
+      const there = viaInstance(ann, far);
+      const answers = await Promise.all([ann, there, ann, there].map((client) => erase(client)));
+      const statuses = answers.map(({ status }) => status);
+      assert.ok(statuses.includes(204), `${statuses}`);
+      for (const status of statuses) assert.ok(status === 204 || status === 401, `${statuses}`);
+      assert.equal((await bob.ok("GET", `/discussions/${id}`)).title, "Deleted user");
+    }
   }, env));
 
 test("a new password ends the other sessions and their streams, but not one's own", () =>

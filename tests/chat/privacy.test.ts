@@ -3,10 +3,12 @@ import { test } from "uvu";
 import {
   contentsOf,
   createGroup,
+  createRandom,
   eventsOf,
   heard,
   ofType,
   openReady,
+  seed,
   viaInstance,
   withSql,
 } from "../delivery/help.ts";
@@ -77,6 +79,82 @@ test("who was removed does not read, from an old cursor, what was written after 
     // Back again, all of it is.
     await ann.ok("POST", `${path}/members`, { user_ids: [carl.user.id] });
     assert.ok((await messageAt(carl, id, 1)).content.includes(marker));
+  }, env));
+
+test("who was removed does not hear, from an old cursor, who reacted after the removal", () =>
+  withServer(async (t) => {
+    const { ann, bob, carl, id, path, cursor } = await createRoom(t.url);
+    await ann.send(id, "one");
+    assertDone(await byRest(ann).edit(id, 1, "one, edited while carl is there"));
+    await ann.ok("DELETE", `${path}/members/${carl.user.id}`);
+    assertDone(await byRest(bob).react(id, 1, "🤫"));
+    for (const { name, events } of await replays(t, carl, cursor))
+      assert.ok(!JSON.stringify(events).includes("🤫"), `${name}: ${JSON.stringify(events)}`);
+  }, env));
+
+/** What each person could have read at any time: texts and reactions, while being a member. */
+class Seen {
+  readonly #of = new Map<string, Set<string>>();
+
+  /** Looks as that person now; who is no member sees nothing. */
+  async look(client: Client, id: string): Promise<void> {
+    const answer = await client.call("GET", `/discussions/${id}/messages?limit=200`);
+    if (answer.status === 200) for (const message of answer.body.items) this.add(client, message);
+  }
+
+  add({ user }: Client, message: Json): void {
+    const seen = this.#of.get(user.id) ?? new Set();
+    for (const part of partsOf(message)) seen.add(part);
+    this.#of.set(user.id, seen);
+  }
+
+  missing({ user }: Client, message: Json): string[] {
+    return partsOf(message).filter((part) => !this.#of.get(user.id)?.has(part));
+  }
+}
+
+function partsOf({ seq, content, reactions }: Json): string[] {
+  const reacted = reactions.flatMap(({ emoji, user_ids }: Json) => user_ids.map((id: string) => emoji + id));
+  return [content, ...reacted].filter((part) => part !== "").map((part) => `${seq} ${part}`);
+}
+
+test("over random memberships, edits and reactions, no replay tells what could not be read when it could", () =>
+  withServer(async (t) => {
+    console.log(`seed ${seed} (SEED=${seed} tries it again)`);
+    const random = createRandom(seed);
+    const pick = <T>(from: readonly T[]) => from[Math.floor(random() * from.length)] as T;
+    const { ann, bob, carl, eve, id, path, cursor } = await createRoom(t.url);
+    const others = [bob, carl, eve];
+    const seen = new Seen();
+    const since = new Map(others.map((client) => [client, [cursor]]));
+    for (const n of range(1, 150)) {
+      const [by, who, seq, choice] = [
+        pick([ann, bob, carl]),
+        pick(others),
+        1 + Math.floor(random() * 12),
+        random(),
+      ];
+      const members = `${path}/members`;
+      if (choice < 0.2) await byRest(by).send(id, `text ${n}`);
+      else if (choice < 0.5) await byRest(by).edit(id, seq, `edit ${n}`);
+      else if (choice < 0.55) await byRest(by).remove(id, seq);
+      else if (choice < 0.65) await byRest(by).react(id, seq, pick(["👍", "🎉", "🤫"]));
+      else if (choice < 0.8) await ann.call("DELETE", `${members}/${who.user.id}`);
+      else await ann.call("POST", members, { user_ids: [who.user.id] });
+      for (const client of others) await seen.look(client, id);
+      if (n % 30 === 0) since.get(who)?.push((await who.ok("GET", "/discussions")).cursor);
+    }
+    for (const client of others) {
+      for (const from of since.get(client) ?? [])
+        for (const { name, events } of await replays(t, client, from))
+          for (const { type, message } of events)
+            if (message)
+              assert.deepEqual(
+                seen.missing(client, message),
+                [],
+                `${client.user.username}, ${name}, ${type}`,
+              );
+    }
   }, env));
 
 test("a deleted group leaves nothing of its texts behind", () =>

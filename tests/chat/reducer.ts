@@ -55,7 +55,7 @@ export async function applyAll(state: State, received: readonly Json[]): Promise
  * The state in a form to compare: without cursors, in a fixed order, and with what the contract derives: the
  * unread count, one's role, the last message.
  */
-export function describe(state: State): Json {
+function describe(state: State): Json {
   const me = state.client.user.id;
   const rooms = [...state.rooms].map(([id, { facts, members, messages }]) => {
     const sorted = [...messages.values()].sort((a, b) => a.seq - b.seq);
@@ -74,8 +74,13 @@ export function describe(state: State): Json {
   return Object.fromEntries(rooms.sort());
 }
 
+/** That the state, after its events, is what one gets who asks now. */
+export async function assertFresh(state: State, hint: string): Promise<void> {
+  assert.deepEqual(describe(state), await fetchDescription(state.client), hint);
+}
+
 /** The same, fetched anew. */
-export async function fetchDescription(client: Client): Promise<Json> {
+async function fetchDescription(client: Client): Promise<Json> {
   const { items } = await client.ok("GET", "/discussions?limit=200");
   const rooms = [];
   for (const discussion of items) {

@@ -37,8 +37,8 @@ async function digest(t: TestServer): Promise<Json> {
 }
 
 /**
- * Runs a test of mistakes in a room with some content: whatever they are, nothing may change, no stream may end
- * or hear of anything, and the server goes on.
+ * Runs a test of mistakes in a room with some content: whatever they are, nothing may change, no stream may
+ * end or hear of anything, and the server goes on.
  */
 function withMistakes(
   act: (room: Awaited<ReturnType<typeof createRoom>>, t: TestServer) => Promise<void>,

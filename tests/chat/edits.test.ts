@@ -297,7 +297,7 @@ test("an edit is no new message: counts, order and client_id stay", () =>
     await ann.ok("PATCH", `${path}/messages/1`, { content: "one, better" });
     const { unread_count, last_seq, last_message } = await bob.ok("GET", path);
     assert.deepEqual([unread_count, last_seq, last_message.content], [1, 2, "two"]);
-    // A late retry of the sending: the stored message, or a conflict, but never the old text nor a second one.
+    // A late retry of the sending: the stored message, or a conflict; never the old text or a second one.
     const retry = await ann.call("POST", `${path}/messages`, { content: "one", client_id: "once" });
     if (retry.status === 200) assert.deepEqual(retry.body, await messageAt(ann, id, 1));
     else assertProblem(retry, 409, "client_id_reused");

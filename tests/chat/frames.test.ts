@@ -148,7 +148,7 @@ test("a frame without ref is answered without one, or not at all, and no refusal
       assert.equal((await ask(socket, { type: "ping" })).type, "pong");
       const [answer, ...more] = answers(socket).slice(count, -1);
       assert.deepEqual(more, []);
-      // A sent message is acknowledged in any case, and a refusal told; what else succeeds may be left unsaid.
+      // A sent message is acknowledged always, and a refusal told; of what else succeeds one may be silent.
       if (frame.type === "message.send" || frame.seq === 99) assert.ok(answer, frame.type);
       if (!answer) continue;
       assert.equal(answer.type, frame.seq === 99 ? "error" : "ack");

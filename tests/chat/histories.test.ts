@@ -143,7 +143,7 @@ async function replayToEnd(world: World, kind: StreamKind, url: string, state: S
 }
 
 for (const salt of range(1, 2)) {
-  test(`after random commands of several people, followed by all, events lead to the state: round ${salt}`, () =>
+  test(`after random commands of several people, events lead all of them to the state: round ${salt}`, () =>
     withServer(async (t) => {
       const world = await createWorld(t, salt);
       const followers: Follower[] = [];

@@ -118,7 +118,7 @@ function partsOf({ seq, content, reactions }: Json): string[] {
   return [content, ...reacted].filter((part) => part !== "").map((part) => `${seq} ${part}`);
 }
 
-test("over random memberships, edits and reactions, no replay tells what could not be read when it could", () =>
+test("over random memberships, edits and reactions, a replay tells only what could once be read", () =>
   withServer(async (t) => {
     console.log(`seed ${seed} (SEED=${seed} tries it again)`);
     const random = createRandom(seed);

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import type { Client, Json } from "../support/client.ts";
 
 /**
- * A client's state, as the contract lets one keep it: loaded once with its cursors, and from then on changed by
- * events alone. Only a discussion that one is added to is loaded again, as its past is in no event.
+ * A client's state, as the contract lets one keep it: loaded once with its cursors, and from then on changed
+ * by events alone. Only a discussion that one is added to is loaded again, as its past is in no event.
  */
 export class State {
   readonly client: Client;
@@ -93,8 +93,8 @@ async function fetchDescription(client: Client): Promise<Json> {
 }
 
 /**
- * The event's position in the log. Clients need not know it: they could as well open the stream of each discussion
- * from its own cursor.
+ * The event's position in the log. Clients need not know it: they could as well open the stream of each
+ * discussion from its own cursor.
  */
 function positionOf(cursor: string): number {
   return Number(cursor.split(".")[1]);
@@ -196,7 +196,7 @@ function applyToMessages({ messages }: Room, event: Json): void {
   }
 }
 
-/** Adding twice and removing what is not there change nothing: a replayed message may have its reactions already. */
+/** Adding twice changes nothing: a replayed message may have its reactions already. */
 function react(reactions: readonly Json[], { type, emoji, user_id }: Json): Json[] {
   const users = reactions.find((kind) => kind.emoji === emoji)?.user_ids ?? [];
   const others = users.filter((id: string) => id !== user_id);

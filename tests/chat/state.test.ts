@@ -9,8 +9,8 @@ import { applyAll, assertFresh, loadState } from "./reducer.ts";
 type Room = Awaited<ReturnType<typeof createRoom>> & { direct: Json };
 
 /**
- * A room in which something has happened already: carl sent 1 and 3, ann 2; reactions and marks are there. Eve is
- * no member and has a discussion with herself.
+ * A room in which something has happened already: carl sent 1 and 3, ann 2; reactions and marks are there.
+ * Eve is no member.
  */
 async function createBusyRoom(t: TestServer): Promise<Room> {
   const room = await createRoom(t.url);

@@ -1,16 +1,21 @@
+import { Account } from "./account.js";
 import * as api from "./api.js";
 import { Conversation } from "./conversation.js";
 import { Details } from "./details.js";
 import { Discussions } from "./discussions.js";
 import { enterByDoor } from "./door.js";
-import { byId, disc, h, notify } from "./element.js";
+import { byId, h, notify } from "./element.js";
 import { Finder } from "./finder.js";
 import { Outbox } from "./outbox.js";
-import { initials, People } from "./people.js";
+import { People } from "./people.js";
+import { Presence } from "./presence.js";
+import { Search } from "./search.js";
 import { Sidebar } from "./sidebar.js";
 import { Stream } from "./stream.js";
+import { Typing } from "./typing.js";
 
 const PEOPLE_AT_START = 200;
+const OF_MESSAGES = /^(message|reaction)\./;
 
 /**
  * One page load is one session: the page is put together once, and logging out loads it anew.
@@ -20,7 +25,9 @@ const PEOPLE_AT_START = 200;
  */
 class Chat {
   #me;
-  #people = new People();
+  #people = new People(() => this.#conversation.refreshMentions());
+  #presence = new Presence((userId) => this.#presenceChanged(userId));
+  #typing = new Typing((id) => this.#changed(id));
   #discussions;
   #outbox;
   #sidebar;
@@ -37,11 +44,13 @@ class Chat {
     this.#discussions = new Discussions(this.#me, (id) => this.#changed(id));
     this.#outbox = new Outbox(this.#me, {
       changed: (entry) => this.#ifOpen(entry.discussion_id, () => this.#conversation.placePending(entry)),
-      sent: (entry, message) => this.#ifOpen(entry.discussion_id, () => this.#conversation.place(message)),
+      sent: (entry, message) => this.#applyToOpen({ ...entry, type: "message.new", message }),
     });
     const parts = {
       me: this.#me,
       people: this.#people,
+      presence: this.#presence,
+      typing: this.#typing,
       discussions: this.#discussions,
       outbox: this.#outbox,
       openId: () => this.#conversation.id,
@@ -49,10 +58,12 @@ class Chat {
     };
     this.#conversation = new Conversation(parts);
     this.#sidebar = new Sidebar(parts);
+    new Search(parts);
+    new Account(user, this.#people);
     const finder = new Finder(parts);
     this.#details = new Details({ ...parts, finder });
     this.#listen(finder);
-    this.#showMe(user);
+    byId("chat").hidden = false;
     // Most names in one request; those still unknown are asked for one by one.
     api.users("", PEOPLE_AT_START).then(
       ({ items }) => this.#people.add(items),
@@ -92,7 +103,7 @@ class Chat {
       state: (state, reason) => this.#showState(state, reason),
     });
     this.#stream = stream;
-    await this.#route();
+    await this.#route({ isAnew: true });
   }
 
   #enqueue(stream, event) {
@@ -102,11 +113,24 @@ class Chat {
   }
 
   async #apply(event) {
+    const { type, discussion_id, message } = event;
+    if (type === "presence") return this.#presence.hear(event);
+    if (type === "typing") return this.#hearTyping(event);
     await this.#discussions.apply(event);
-    if (event.type !== "message.new") return;
-    const { message } = event;
-    if (message.sender_id === this.#me && message.client_id) this.#outbox.drop(message.client_id);
-    this.#ifOpen(event.discussion_id, () => this.#conversation.place(message));
+    if (type === "message.new") {
+      this.#typing.end(discussion_id, message.sender_id);
+      if (message.sender_id === this.#me && message.client_id) this.#outbox.drop(message.client_id);
+    }
+    if (OF_MESSAGES.test(type)) this.#applyToOpen(event);
+  }
+
+  #applyToOpen(event) {
+    this.#ifOpen(event.discussion_id, () => this.#conversation.apply(event));
+  }
+
+  /** One may type on another device, too. */
+  #hearTyping(signal) {
+    if (signal.user_id !== this.#me) this.#typing.hear(signal);
   }
 
   #changed(id) {
@@ -116,6 +140,11 @@ class Chat {
       this.#conversation.refresh();
       if (byId("details").open) this.#details.refresh();
     });
+  }
+
+  #presenceChanged(userId) {
+    const open = this.#discussions.get(this.#conversation.id);
+    if (open?.members.some(({ user_id }) => user_id === userId)) this.#conversation.refresh();
   }
 
   #gone(id) {
@@ -134,18 +163,25 @@ class Chat {
     location.hash = discussion.id;
   }
 
-  /** The address names the open discussion, so that "back", reload and bookmarks do what one expects. */
-  async #route() {
-    const id = location.hash.slice(1) || null;
+  /**
+   * The address names the open discussion, so that "back", reload and bookmarks do what one expects; and, for
+   * a moment, the message to show: `#<discussion>/<seq>`.
+   */
+  async #route({ isAnew = false } = {}) {
+    const address = location.hash.slice(1);
+    const [id, seq] = address.split("/");
     const known = id && (this.#discussions.get(id) ?? (await this.#discussions.load(id)));
-    if (id !== (location.hash.slice(1) || null)) return;
+    if (address !== location.hash.slice(1)) return;
     if (id && !known) {
       notify("There is no such discussion.");
       location.hash = "";
       return;
     }
+    if (seq) history.replaceState(null, "", `#${id}`);
     this.#sidebar.refresh();
-    await this.#conversation.show(id);
+    const isThere = id === this.#conversation.id && !isAnew;
+    if (isThere && seq) await this.#conversation.goTo(Number(seq));
+    else if (!isThere) await this.#conversation.show(id || null, Number(seq) || null);
     this.#sidebar.refresh();
   }
 
@@ -159,7 +195,6 @@ class Chat {
     }
     byId("show-details").addEventListener("click", () => this.#details.show(this.#conversation.id));
     byId("more-discussions").addEventListener("click", () => this.#loadMore());
-    byId("log-out").addEventListener("click", () => this.#logOut());
   }
 
   async #loadMore() {
@@ -177,20 +212,6 @@ class Chat {
     byId("more-discussions").hidden = nextPage === null;
   }
 
-  async #logOut() {
-    try {
-      await api.logOut();
-    } catch (problem) {
-      if (problem.status !== 401) return notify(problem.message);
-    }
-    location.replace("/");
-  }
-
-  #showMe({ id, display_name }) {
-    byId("me").replaceChildren(disc(id, initials(display_name)), h("span", {}, display_name));
-    byId("chat").hidden = false;
-  }
-
   #showState(state, reason = "") {
     const words = {
       connecting: "Connecting…",
@@ -206,6 +227,8 @@ class Chat {
     if (state !== "live") return;
     this.#outbox.hurry();
     this.#conversation.resume();
+    // Signals are not kept for whoever was away.
+    this.#presence.askAll(this.#discussions.list());
   }
 }
 

@@ -1,243 +1,294 @@
 import * as api from "./api.js";
+import { Composer } from "./composer.js";
 import { byId, notify } from "./element.js";
-import { picture } from "./sidebar.js";
+import { Head } from "./head.js";
+import { summaryOf } from "./message.js";
+import { MessageMenu } from "./message-menu.js";
+import { Messages } from "./messages.js";
+import { Reading } from "./reading.js";
 import { Timeline } from "./timeline.js";
+import { showVersions } from "./versions.js";
 
-const LOAD_EARLIER_WITHIN_PX = 300;
-const SAVE_READ_AFTER_MS = 400;
+const LOAD_MORE_WITHIN_PX = 300;
 
 /** The open discussion: its head, its messages, reading them, and writing to it. */
 export class Conversation {
   #context;
   #timeline;
+  #composer;
+  #head;
+  #reading;
+  #menu;
   #id = null;
-  /** Set anew on every opening, so that late answers for an earlier one are known by it. */
+  /**
+   * Set anew on every opening and every leap to another stretch of the messages, so that late answers for an
+   * earlier one are known by it.
+   */
   #visit = null;
-  #drafts = new Map();
 
-  /** `context`: { me, people, discussions, outbox } */
+  /** `context`: { me, people, presence, typing, discussions, outbox } */
   constructor(context) {
     this.#context = context;
-    const { outbox } = context;
-    this.#timeline = new Timeline(byId("scroller"), byId("messages"), {
+    this.#head = new Head(context);
+    this.#reading = new Reading(context);
+    this.#menu = new MessageMenu({
+      react: (...reaction) => this.#react(...reaction),
+      reply: (message) => this.#composer.reply(message),
+      edit: (message) => this.#composer.edit(message),
+      remove: (message) => this.#remove(message),
+    });
+    this.#timeline = new Timeline(byId("scroller"), byId("messages"), this.#timelineContext());
+    this.#composer = new Composer({
       ...context,
-      retry: (clientId) => outbox.retry(clientId),
-      discard: (clientId) => {
-        outbox.drop(clientId);
-        this.#timeline.dropPending(clientId);
-        this.#showSeen();
-      },
+      write: (written) => this.#write(written),
+      remove: (message) => this.#remove(message),
+      goTo: (seq) => this.goTo(seq),
+      lastOwn: () => this.#lastOwn(),
     });
     byId("scroller").addEventListener("scroll", () => this.#scrolled());
     byId("earlier").addEventListener("click", () => this.#loadEarlier());
-    byId("to-newest").addEventListener("click", () => this.#timeline.toEnd());
+    byId("to-newest").addEventListener("click", () => this.#toNewest());
     document.addEventListener("visibilitychange", () => this.#read());
-    this.#listenToComposer();
   }
 
   get id() {
     return this.#id;
   }
 
-  /** Open a discussion one is a member of, or none. Opening it again reloads it. */
-  async show(id) {
-    this.#keepDraft();
-    const visit = { loading: false, failed: false, read: 0, saved: 0, timer: 0 };
-    this.#visit = visit;
+  /** Opens a discussion one is a member of, at a message if `seq` is given; or none. Again: reloads it. */
+  async show(id, seq = null) {
     this.#id = id;
     document.body.classList.toggle("reading", id !== null);
     byId("open").hidden = id === null;
     byId("nothing-open").hidden = id !== null;
-    this.#timeline.clear();
-    if (id === null) return;
-    this.refresh();
-    this.#restoreDraft();
-    await this.#loadNewest(visit);
+    this.#composer.open(id);
+    if (id === null) {
+      this.#visit = null;
+      this.#timeline.clear();
+      return;
+    }
+    this.#head.begin(this.#discussion());
+    await this.#begin(seq);
   }
 
-  /** The discussion's name, members or marks have changed. */
+  /** Shows a message of the open discussion, wherever it stands. */
+  async goTo(seq) {
+    if (!this.#timeline.reveal(seq)) await this.#begin(seq);
+  }
+
+  /** The discussion's name, members or marks have changed, or what is known of its people. */
   refresh() {
     const discussion = this.#discussion();
     if (!discussion) return;
-    byId("title").textContent = discussion.title;
-    byId("subtitle").textContent = discussion.kind === "direct" ? "" : subtitle(discussion);
-    byId("scroller").classList.toggle("direct", discussion.kind === "direct");
-    byId("head-avatar").replaceChildren(picture(discussion, this.#context.me));
-    this.#showSeen();
+    this.#head.show(discussion);
+    this.#showEnds();
   }
 
-  /** A message of this discussion, from the stream or in answer to sending it. */
-  place(message) {
-    const isNew = this.#timeline.place(message);
-    const mine = message.sender_id === this.#context.me;
-    if (isNew && !mine && !this.#timeline.atEnd) byId("to-newest").hidden = false;
-    if (isNew && !mine) this.#announce(message);
-    this.#showEarlier();
-    this.#showSeen();
+  /** Names have become known that messages may mention. */
+  refreshMentions() {
+    this.#timeline.redraw(({ mentions }) => mentions.length > 0);
+    this.refresh();
+  }
+
+  /** An event of this discussion; or a message in answer to sending it, as if it were one. */
+  apply(event) {
+    const { messages } = this.#visit;
+    const isNew = event.type === "message.new" && !messages.has(event.message.seq);
+    const changed = messages.apply(event);
+    const isMissed = isNew && this.#isMissed(event.message);
+    this.#timeline.place(changed.filter(({ seq }) => messages.has(seq)));
+    if (isMissed) this.#timeline.markUnread(event.message.seq - 1);
+    if (!isNew) for (const { seq } of changed) this.#timeline.redraw((other) => other.reply_to_seq === seq);
+    this.#showEnds();
     this.#read();
-  }
-
-  /** The connection is back: try what failed without it. */
-  resume() {
-    const visit = this.#visit;
-    if (visit?.read > visit?.saved) this.#saveRead(visit, this.#id);
-    if (!visit?.failed) return;
-    if (this.#timeline.lastSeq) this.#loadEarlier();
-    else this.#loadNewest(visit);
   }
 
   placePending(entry) {
     this.#timeline.placePending(entry);
-    this.#showSeen();
+    this.#showEnds();
+  }
+
+  /** The connection is back: try what failed without it. */
+  resume() {
+    this.#reading.resume();
+    const visit = this.#visit;
+    if (!visit?.failed) return;
+    if (visit.messages.last) this.#scrolled();
+    else this.#begin(visit.seq);
+  }
+
+  #timelineContext() {
+    const { me, people, outbox } = this.#context;
+    return {
+      me,
+      people,
+      quoted: (seq) => this.#quoted(seq),
+      goTo: (seq) => this.goTo(seq),
+      react: (...reaction) => this.#react(...reaction),
+      openMenu: (message, button) => this.#openMenu(message, button),
+      showVersions: (message) => showVersions(this.#id, message, this.#context),
+      trimmed: (seqs) => this.#visit.messages.forget(seqs),
+      retry: (clientId) => outbox.retry(clientId),
+      discard: (clientId) => {
+        outbox.drop(clientId);
+        this.#timeline.dropPending(clientId);
+        this.#showEnds();
+      },
+    };
   }
 
   #discussion() {
     return this.#context.discussions.get(this.#id);
   }
 
-  async #loadNewest(visit) {
-    this.#showEarlier();
-    const readBefore = this.#readBefore();
-    await this.#load(visit, undefined, (items) => {
-      for (const message of items) this.#timeline.place(message);
+  /** Begins a stretch of messages: around `seq`, else around the first unread, else the newest. */
+  async #begin(seq) {
+    const unreadAfter = seq === null ? this.#reading.begin(this.#id) : null;
+    const visit = { seq, messages: new Messages(), asked: new Set(), loading: false, failed: false };
+    this.#visit = visit;
+    this.#timeline.clear();
+    this.#showEnds();
+    const around = seq ?? (unreadAfter === null ? undefined : unreadAfter + 1);
+    await this.#load(visit, { around }, (messages) => {
+      this.#timeline.place(messages);
       for (const entry of this.#context.outbox.waiting(this.#id)) this.#timeline.placePending(entry);
-      const unread = readBefore === null ? null : this.#timeline.markUnread(readBefore);
       this.#timeline.toEnd();
-      unread?.scrollIntoView({ block: "nearest" });
-      this.#showSeen();
+      if (unreadAfter !== null) this.#timeline.markUnread(unreadAfter)?.scrollIntoView({ block: "nearest" });
+      if (seq !== null && !this.#timeline.reveal(seq)) notify("This message is not there.");
       requestAnimationFrame(() => this.#scrolled());
     });
   }
 
-  #readBefore() {
-    const discussion = this.#discussion();
-    const mine = discussion?.members.find(({ user_id }) => user_id === this.#context.me);
-    return mine && discussion.unread_count > 0 ? mine.last_read_seq : null;
-  }
-
-  /** `seq` runs from 1 without holes: so a page that begins above 1 is not all. */
+  /** `seq` runs from 1 without holes: so a stretch that begins above 1 is not all. */
   #loadEarlier() {
-    const visit = this.#visit;
-    const before = this.#timeline.firstSeq;
-    if (visit && !visit.loading && before > 1) {
-      this.#load(visit, before, (items) => this.#timeline.prepend(items));
-    }
+    const { first } = this.#visit?.messages ?? {};
+    if (first > 1) this.#loadMore({ before: first });
   }
 
-  async #load(visit, before, take) {
+  #loadLater() {
+    const { isAtNewest, last } = this.#visit?.messages ?? {};
+    if (isAtNewest === false && last) this.#loadMore({ after: last });
+  }
+
+  #loadMore(where) {
+    if (this.#visit.loading) return;
+    this.#load(this.#visit, where, (messages) => {
+      this.#timeline.place(messages, { hold: true });
+      requestAnimationFrame(() => this.#scrolled());
+    });
+  }
+
+  async #load(visit, where, take) {
     visit.loading = true;
     try {
-      const { items } = await api.messages(this.#id, before);
+      const messages = await visit.messages.load(() => api.messages(this.#id, where));
       visit.failed = false;
-      if (visit === this.#visit) take(items);
+      if (visit === this.#visit) take(messages.filter(({ seq }) => visit.messages.has(seq)));
     } catch (problem) {
       visit.failed = true;
       if (visit === this.#visit) notify(problem.message);
     } finally {
       visit.loading = false;
-      if (visit === this.#visit) this.#showEarlier();
+      if (visit === this.#visit) this.#showEnds();
     }
   }
 
-  /** Made invisible, not taken away: nothing below it may move. */
-  #showEarlier() {
-    byId("earlier").classList.toggle("gone", !(this.#timeline.firstSeq > 1));
+  /** What a reply answers; asked for where it stands further up than the page reaches. */
+  #quoted(seq) {
+    const visit = this.#visit;
+    const known = visit.messages.get(seq);
+    if (!known && !visit.asked.has(seq)) {
+      visit.asked.add(seq);
+      this.#loadQuoted(visit, seq);
+    }
+    return known;
+  }
+
+  async #loadQuoted(visit, seq) {
+    try {
+      await visit.messages.loadQuoted(() => api.message(this.#id, seq));
+    } catch {
+      return void visit.asked.delete(seq);
+    }
+    if (visit === this.#visit) this.#timeline.redraw(({ reply_to_seq }) => reply_to_seq === seq);
+  }
+
+  /** What comes from others while one looks elsewhere gets the line "New" above it. */
+  #isMissed(message) {
+    const { me, people } = this.#context;
+    if (message.sender_id === me) return false;
+    byId("announcer").textContent = `${people.name(message.sender_id) ?? ""}: ${summaryOf(message)}`;
+    return (document.hidden || !this.#isAtEnd()) && !this.#timeline.hasUnreadMark;
   }
 
   #scrolled() {
-    if (byId("scroller").scrollTop < LOAD_EARLIER_WITHIN_PX) this.#loadEarlier();
-    if (this.#timeline.atEnd) byId("to-newest").hidden = true;
+    const { scrollTop, scrollHeight, clientHeight } = byId("scroller");
+    if (scrollTop < LOAD_MORE_WITHIN_PX) this.#loadEarlier();
+    if (scrollHeight - scrollTop - clientHeight < LOAD_MORE_WITHIN_PX) this.#loadLater();
+    this.#showEnds();
     this.#read();
   }
 
   /** What stands at the end of a visible page has been read. */
   #read() {
-    const visit = this.#visit;
-    const discussion = this.#discussion();
-    const seq = this.#timeline.lastSeq;
-    if (!discussion || document.hidden || !this.#timeline.atEnd || discussion.unread_count === 0) return;
-    if (!(seq > visit.read)) return;
-    visit.read = seq;
-    this.#context.discussions.read(discussion.id);
-    this.#saveRead(visit, discussion.id);
+    if (document.hidden || !this.#isAtEnd()) return;
+    this.#reading.read(this.#visit.messages.last);
   }
 
-  /** In a lively group one request stands for many messages. What fails is tried again by `resume`. */
-  #saveRead(visit, id) {
-    visit.timer ||= setTimeout(async () => {
-      visit.timer = 0;
-      const seq = visit.read;
-      await api.markRead(id, seq).then(
-        () => {
-          visit.saved = seq;
-        },
-        () => {},
-      );
-    }, SAVE_READ_AFTER_MS);
+  #isAtEnd() {
+    return Boolean(this.#visit?.messages.isAtNewest) && this.#timeline.isAtEnd;
   }
 
-  #showSeen() {
-    const discussion = this.#discussion();
-    const last = this.#timeline.last;
-    const waiting = discussion && this.#context.outbox.waiting(discussion.id).length > 0;
-    const mine = last?.sender_id === this.#context.me && !waiting;
-    const others = discussion?.members.filter(({ user_id }) => user_id !== this.#context.me) ?? [];
-    const seen = mine ? others.filter(({ last_read_seq }) => last_read_seq >= last.seq) : [];
-    const names = seen.map(({ user_id }) => this.#context.people.name(user_id) ?? "…");
-    const by =
-      names.length > 3 ? `${names.slice(0, 3).join(", ")} and ${names.length - 3} more` : names.join(", ");
-    byId("seen").textContent =
-      seen.length === 0 ? "" : discussion.kind === "direct" ? "Seen" : `Seen by ${by}`;
+  /** The button at the top is made invisible, not taken away: nothing below it may move. */
+  #showEnds() {
+    const unread = this.#discussion()?.unread_count ?? 0;
+    byId("earlier").classList.toggle("gone", !(this.#visit?.messages.first > 1));
+    byId("to-newest").hidden = this.#isAtEnd() || !this.#visit?.messages.last;
+    byId("to-newest").textContent = unread > 0 ? `${unread} new ↓` : "Newest ↓";
+    this.#reading.showSeen(this.#visit?.messages.isAtNewest ? this.#timeline.last : null);
   }
 
-  #announce(message) {
-    const name = this.#context.people.name(message.sender_id) ?? "";
-    byId("announcer").textContent = `${name}: ${message.content}`;
+  #toNewest() {
+    if (this.#visit.messages.isAtNewest) this.#timeline.toEnd();
+    else this.#begin(null);
   }
 
-  #listenToComposer() {
-    const draft = byId("draft");
-    byId("composer").addEventListener("submit", (event) => this.#submit(event));
-    draft.addEventListener("input", () => fit(draft));
-    draft.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-      event.preventDefault();
-      byId("composer").requestSubmit();
-    });
+  /** False when it cannot be taken. */
+  #write(written) {
+    const entry = this.#context.outbox.add(this.#id, written);
+    if (!entry) return false;
+    this.#timeline.markUnread(null);
+    if (this.#visit.messages.isAtNewest) this.placePending(entry);
+    else this.#begin(null);
+    return true;
   }
 
-  #submit(event) {
-    event.preventDefault();
-    const draft = byId("draft");
-    const content = draft.value.trim();
-    if (content === "" || this.#id === null) return;
-    const entry = this.#context.outbox.add(this.#id, content);
-    if (!entry) return notify("Too many messages are waiting to be sent.");
-    draft.value = "";
-    fit(draft);
-    this.placePending(entry);
-    draft.focus();
+  #lastOwn() {
+    const last = this.#visit?.messages.last ?? 0;
+    for (let seq = last; this.#visit?.messages.has(seq); seq--) {
+      const message = this.#visit.messages.get(seq);
+      if (message.sender_id === this.#context.me && !message.deleted_at) return message;
+    }
+    return null;
   }
 
-  #keepDraft() {
-    if (this.#id !== null) this.#drafts.set(this.#id, byId("draft").value);
+  #openMenu(message, button) {
+    const mine = message.sender_id === this.#context.me;
+    const mayDelete = mine || this.#discussion()?.my_role !== "member";
+    this.#menu.open(message, button, { mine, mayDelete });
   }
 
-  #restoreDraft() {
-    const draft = byId("draft");
-    draft.value = this.#drafts.get(this.#id) ?? "";
-    fit(draft);
-    if (matchMedia("(pointer: fine)").matches) draft.focus();
-    else byId("title").focus({ preventScroll: true });
+  /** The stream brings the change, for this page as for all others. */
+  #react(seq, emoji, present) {
+    return this.#try(() => api.react(this.#id, seq, emoji, present));
   }
-}
 
-function subtitle({ member_count, visibility }) {
-  const members = member_count === 1 ? "1 member" : `${member_count} members`;
-  return visibility === "public" ? `Public group, ${members}` : `Group, ${members}`;
-}
+  #remove({ seq }) {
+    if (!confirm("Delete this message for everyone?")) return;
+    this.#try(() => api.deleteMessage(this.#id, seq));
+  }
 
-function fit(area) {
-  area.style.height = "auto";
-  area.style.height = `${area.scrollHeight}px`;
+  async #try(act) {
+    await act().catch((problem) => notify(problem.message));
+  }
 }

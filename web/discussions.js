@@ -1,4 +1,5 @@
 import * as api from "./api.js";
+import { reduceMessage } from "./messages.js";
 
 const MOST_UNREAD = 1000;
 const MOST_MEMBERS_LISTED = 100;
@@ -48,8 +49,9 @@ export class Discussions {
     return [...this.#byId.values()].sort((a, b) => (activity(a) < activity(b) ? 1 : -1));
   }
 
+  /** How many discussions wait to be read; muted ones do not. */
   unread() {
-    return this.list().filter((discussion) => discussion.unread_count > 0).length;
+    return this.list().filter((discussion) => discussion.unread_count > 0 && !isMuted(discussion)).length;
   }
 
   /** Fetches one; null when it is gone, or when one is not a member. */
@@ -78,6 +80,13 @@ export class Discussions {
     this.#changed(id);
   }
 
+  /** No event tells of it: a mute is between a person and the server. */
+  mute(id, until) {
+    const discussion = this.#byId.get(id);
+    if (discussion) discussion.muted_until = until;
+    this.#changed(id);
+  }
+
   /** Shown as read at once; the log will say the same. */
   read(id) {
     const discussion = this.#byId.get(id);
@@ -87,8 +96,18 @@ export class Discussions {
   }
 }
 
+export function isMuted({ muted_until }) {
+  return Date.parse(muted_until) > Date.now();
+}
+
 function activity(discussion) {
   return discussion.last_message?.created_at ?? discussion.created_at;
+}
+
+function updateLast(discussion, event) {
+  const last = discussion.last_message;
+  if (last?.seq === (event.seq ?? event.message.seq)) discussion.last_message = reduceMessage(last, event);
+  return true;
 }
 
 /**
@@ -103,9 +122,21 @@ const reducers = {
     discussion.last_message = message;
     const sender = discussion.members.find(({ user_id }) => user_id === message.sender_id);
     if (sender) sender.last_read_seq = message.seq;
-    const mine = message.sender_id === me;
-    discussion.unread_count = mine ? 0 : Math.min(discussion.unread_count + 1, MOST_UNREAD);
+    if (message.sender_id === me) discussion.unread_count = 0;
+    else if (!message.deleted_at)
+      discussion.unread_count = Math.min(discussion.unread_count + 1, MOST_UNREAD);
     return true;
+  },
+
+  "message.updated": updateLast,
+  "reaction.added": updateLast,
+  "reaction.removed": updateLast,
+
+  /** Whether it counted as unread depends on its sender, whom the event does not name. */
+  "message.deleted"(discussion, event, me) {
+    updateLast(discussion, event);
+    const mine = discussion.members.find(({ user_id }) => user_id === me);
+    return discussion.unread_count === 0 || event.seq <= (mine?.last_read_seq ?? 0);
   },
 
   "discussion.updated"(discussion, { discussion: changed }) {

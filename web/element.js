@@ -32,65 +32,6 @@ function hue(id) {
   return hash % 360;
 }
 
-const clock = new Intl.DateTimeFormat(undefined, {
-  hour: "2-digit",
-  minute: "2-digit",
-});
-const weekday = new Intl.DateTimeFormat(undefined, { weekday: "short" });
-const shortDate = new Intl.DateTimeFormat(undefined, {
-  day: "numeric",
-  month: "short",
-});
-const longDate = new Intl.DateTimeFormat(undefined, {
-  weekday: "long",
-  day: "numeric",
-  month: "long",
-});
-const withYear = new Intl.DateTimeFormat(undefined, { dateStyle: "long" });
-const exact = new Intl.DateTimeFormat(undefined, {
-  dateStyle: "full",
-  timeStyle: "medium",
-});
-
-export function timeOf(timestamp) {
-  const date = new Date(timestamp);
-  return h("time", { datetime: timestamp, title: exact.format(date) }, clock.format(date));
-}
-
-/** For lists: the time today, the weekday this week, else the date. */
-export function shortTimeOf(timestamp) {
-  const date = new Date(timestamp);
-  const format = daysAgo(date) === 0 ? clock : daysAgo(date) < 7 ? weekday : shortDate;
-  return h("time", { datetime: timestamp, title: exact.format(date) }, format.format(date));
-}
-
-export function dayOf(timestamp) {
-  const date = new Date(timestamp);
-  const days = daysAgo(date);
-  if (days === 0) return "Today";
-  if (days === 1) return "Yesterday";
-  return (days < 300 ? longDate : withYear).format(date);
-}
-
-function daysAgo(date) {
-  const midnight = (day) => new Date(day.getFullYear(), day.getMonth(), day.getDate()).getTime();
-  return Math.max(0, Math.round((midnight(new Date()) - midnight(date)) / 86_400_000));
-}
-
-const ADDRESS = /https?:\/\/[^\s<>"]+[^\s<>".,;:!?'")\]}]/gu;
-
-/** Text with its web addresses made links. */
-export function textWithLinks(text) {
-  const parts = [];
-  let end = 0;
-  for (const match of text.matchAll(ADDRESS)) {
-    parts.push(text.slice(end, match.index));
-    parts.push(h("a", { href: match[0], target: "_blank", rel: "noopener noreferrer" }, match[0]));
-    end = match.index + match[0].length;
-  }
-  return [...parts, text.slice(end)];
-}
-
 let noticeTimer = 0;
 
 /** A passing word at the foot of the page. */

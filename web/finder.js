@@ -94,7 +94,7 @@ export class Finder {
           "aria-pressed": one ? null : String(this.#chosen.has(user.id)),
           onclick: (event) => (one ? this.#startDirect(user) : this.#toggle(user, event.currentTarget)),
         },
-        disc(user.id, initials(user.display_name)),
+        this.#context.people.picture(user.id),
         h("span", { class: "name" }, user.display_name),
         h("span", { class: "subtle" }, `@${user.username}${present ? ", a member already" : ""}`),
       ),

@@ -29,13 +29,13 @@ export class Outbox {
     return this.#entries.filter((entry) => entry.discussion_id === discussionId);
   }
 
-  /** null when too many are waiting already. */
-  add(discussionId, content) {
+  /** `written`: { content, reply_to_seq, attachments }. Gives null when too many are waiting already. */
+  add(discussionId, written) {
     if (this.#entries.length >= MOST_WAITING) return null;
     const entry = {
       client_id: crypto.randomUUID(),
       discussion_id: discussionId,
-      content,
+      ...written,
       created_at: new Date().toISOString(),
       state: "sending",
       reason: "",
@@ -87,7 +87,7 @@ export class Outbox {
   /** The problem when it has to be tried again. */
   async #send(entry) {
     try {
-      const message = await sendMessage(entry.discussion_id, entry.content, entry.client_id);
+      const message = await sendMessage(entry.discussion_id, fieldsOf(entry));
       this.drop(entry.client_id);
       this.#hear.sent(entry, message);
     } catch (problem) {
@@ -123,9 +123,19 @@ export class Outbox {
   }
 }
 
+function fieldsOf({ client_id, content, reply_to_seq, attachments }) {
+  return {
+    client_id,
+    content,
+    ...(reply_to_seq && { reply_to_seq }),
+    ...(attachments.length > 0 && { attachment_ids: attachments.map(({ id }) => id) }),
+  };
+}
+
 function restore(storageKey) {
   try {
-    return JSON.parse(sessionStorage.getItem(storageKey) ?? "[]");
+    const entries = JSON.parse(sessionStorage.getItem(storageKey) ?? "[]");
+    return entries.map((entry) => ({ reply_to_seq: null, attachments: [], ...entry }));
   } catch {
     return [];
   }

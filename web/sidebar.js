@@ -1,11 +1,14 @@
-import { byId, disc, h, shortTimeOf } from "./element.js";
+import { isMuted } from "./discussions.js";
+import { byId, disc, h } from "./element.js";
+import { summaryOf } from "./message.js";
 import { initials } from "./people.js";
+import { shortTimeOf } from "./time.js";
 
 const PAUSE_MS = 50;
 
 /**
  * The list of one's discussions. Entries keep their element, so that neither focus nor pointer loses its
- * target.
+ * target; and what looks as before is not drawn again.
  */
 export class Sidebar {
   #context;
@@ -13,7 +16,7 @@ export class Sidebar {
   #items = new Map();
   #timer = 0;
 
-  /** `context`: { me, people, discussions, openId() } */
+  /** `context`: { me, people, presence, typing, discussions, openId() } */
   constructor(context) {
     this.#context = context;
   }
@@ -51,40 +54,50 @@ export class Sidebar {
     const item = this.#items.get(discussion.id) ?? h("li");
     this.#items.set(discussion.id, item);
     const link = item.firstElementChild ?? item.appendChild(h("a", { href: `#${discussion.id}` }));
-    const open = discussion.id === this.#context.openId();
-    link.toggleAttribute("data-unread", discussion.unread_count > 0);
-    if (open) link.setAttribute("aria-current", "true");
+    const muted = isMuted(discussion);
+    link.toggleAttribute("data-unread", discussion.unread_count > 0 && !muted);
+    link.toggleAttribute("data-muted", muted);
+    if (discussion.id === this.#context.openId()) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
-    link.replaceChildren(...this.#content(discussion));
+    this.#fill(link, discussion);
     return item;
   }
 
-  #content(discussion) {
+  #fill(link, discussion) {
     const { last_message: last, unread_count: unread, created_at } = discussion;
+    if (link.title !== discussion.title) link.picture = picture(discussion, this.#context);
+    link.title = discussion.title;
     const many = unread >= 1000 ? "999+" : String(unread);
-    return [
-      picture(discussion, this.#context.me),
+    const content = [
+      link.picture,
       h("span", { class: "name" }, discussion.title),
       shortTimeOf(last?.created_at ?? created_at),
-      h("span", { class: "preview" }, ...this.#preview(discussion)),
+      this.#preview(discussion),
       unread > 0
         ? h("span", { class: "badge" }, many, h("span", { class: "unseen" }, " unread"))
         : h("span", { class: "badge none" }),
     ];
+    const isSame = content.every((node, index) => node.isEqualNode(link.children[index]));
+    if (!isSame) link.replaceChildren(...content);
   }
 
-  #preview({ kind, last_message: last }) {
-    if (!last) return ["No messages yet"];
-    const text = last.deleted_at ? "Message deleted" : last.content.slice(0, 120);
-    if (last.sender_id === this.#context.me) return ["You: ", text];
-    if (kind === "direct") return [text];
-    return [this.#context.people.show(h("span"), last.sender_id), ": ", text];
+  #preview({ id, kind, last_message: last }) {
+    const { me, people, typing } = this.#context;
+    const words = typing.words(id, (userId) => people.name(userId) ?? "Somebody");
+    if (words) return h("span", { class: "preview typing" }, kind === "direct" ? "typing…" : words);
+    if (!last) return h("span", { class: "preview" }, "No messages yet");
+    const text = summaryOf(last);
+    const preview = h("span", { class: last.deleted_at ? "preview deleted" : "preview" });
+    if (last.sender_id === me) preview.append("You: ", text);
+    else if (kind === "direct") preview.append(text);
+    else preview.append(people.show(h("span"), last.sender_id), ": ", text);
+    return preview;
   }
 }
 
-/** The other's disc for a direct discussion, a rounded square for a group. */
-export function picture({ id, kind, title, members }, me) {
+/** The other's picture for a direct discussion, a rounded square for a group. */
+export function picture({ id, kind, title, members }, { me, people, presence }) {
   if (kind === "group") return disc(id, initials(title), "group");
-  const other = members.find(({ user_id }) => user_id !== me);
-  return disc(other?.user_id ?? me, initials(title));
+  const other = members.find(({ user_id }) => user_id !== me)?.user_id;
+  return other ? presence.mark(people.picture(other), other) : people.picture(me);
 }

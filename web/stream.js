@@ -2,6 +2,10 @@ import { me } from "./api.js";
 
 const TYPES = [
   "message.new",
+  "message.updated",
+  "message.deleted",
+  "reaction.added",
+  "reaction.removed",
   "discussion.created",
   "discussion.updated",
   "discussion.deleted",
@@ -9,6 +13,8 @@ const TYPES = [
   "member.updated",
   "member.removed",
   "read.updated",
+  "typing",
+  "presence",
 ];
 const SLOWEST_RETRY_MS = 30_000;
 /**

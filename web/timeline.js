@@ -1,39 +1,35 @@
-import { dayOf, disc, h, textWithLinks, timeOf } from "./element.js";
+import { messageItem, pendingItem } from "./message.js";
+import { dayOf } from "./time.js";
 
 const MOST_SHOWN = 500;
 /** While somebody reads further up, what they read should not be taken away; but this much is enough. */
 const MOST_SHOWN_ABOVE = 2000;
 const TRIMMED_AT_ONCE = 100;
 const ONE_BREATH_MS = 5 * 60_000;
+const NEAR_END_PX = 40;
+const FLASH_MS = 2000;
 
 /** The messages on the page: each once, by `seq`; what is not stored yet stands below them. */
 export class Timeline {
   #scroller;
   #list;
   #context;
-  #atEnd = true;
+  #isAtEnd = true;
 
-  /** `context`: { me, people, retry(clientId), discard(clientId) } */
+  /** `context`: what messageItem() and pendingItem() need, and trimmed(seqs) */
   constructor(scroller, list, context) {
     this.#scroller = scroller;
     this.#list = list;
     this.#context = context;
     scroller.addEventListener("scroll", () => {
-      this.#atEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 40;
+      this.#isAtEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_END_PX;
     });
-    new ResizeObserver(() => this.#atEnd && this.toEnd()).observe(scroller);
+    new ResizeObserver(() => this.#isAtEnd && this.toEnd()).observe(scroller);
   }
 
-  get atEnd() {
-    return this.#atEnd;
-  }
-
-  get firstSeq() {
-    return seqOf(this.#stored()[0]);
-  }
-
-  get lastSeq() {
-    return seqOf(this.#stored().at(-1));
+  /** Whether the end is in sight. */
+  get isAtEnd() {
+    return this.#isAtEnd;
   }
 
   get last() {
@@ -42,26 +38,29 @@ export class Timeline {
 
   clear() {
     this.#list.replaceChildren();
-    this.#atEnd = true;
+    this.#isAtEnd = true;
   }
 
   toEnd() {
-    this.#atEnd = true;
+    this.#isAtEnd = true;
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
   }
 
-  prepend(messages) {
-    this.#keepPlace(() => {
+  /**
+   * Puts messages in their places, anew where they are there already. Where the end is in sight it stays so,
+   * unless `hold`; else what is being read stays in its place.
+   */
+  place(messages, { hold = false } = {}) {
+    this.#keepPlace(this.#isAtEnd && !hold, () => {
       for (const message of messages) this.#put(message);
     });
+    this.#trim();
   }
 
-  /** True when it was not there before. */
-  place(message) {
-    const isNew = this.#put(message);
-    this.#trim();
-    if (this.#atEnd) this.toEnd();
-    return isNew;
+  /** Draws those anew that show something which has changed elsewhere. */
+  redraw(concerns) {
+    const items = this.#stored().filter(({ message }) => concerns(message));
+    if (items.length > 0) this.place(items.map(({ message }) => message));
   }
 
   placePending(entry) {
@@ -69,31 +68,54 @@ export class Timeline {
     const old = this.#pending(entry.client_id);
     if (old) old.replaceWith(item);
     else this.#list.append(item);
-    if (!old || this.#atEnd) this.toEnd();
+    if (!old || this.#isAtEnd) this.toEnd();
   }
 
   dropPending(clientId) {
     this.#pending(clientId)?.remove();
   }
 
-  /** A line above the first message that was unread on opening. */
-  markUnread(afterSeq) {
-    const item = this.#stored().find(
-      (element) => seqOf(element) > afterSeq && !isMine(element, this.#context),
-    );
+  /** A line above the first message of others after `seq`, whose element it gives; null takes it away. */
+  markUnread(seq) {
+    this.#list.querySelector(".first-unread")?.classList.remove("first-unread");
+    if (seq === null) return null;
+    const isUnread = ({ message }) => message.seq > seq && message.sender_id !== this.#context.me;
+    const item = this.#stored().find(isUnread) ?? null;
     item?.classList.add("first-unread");
-    return item ?? null;
+    return item;
+  }
+
+  get hasUnreadMark() {
+    return this.#list.querySelector(".first-unread") !== null;
+  }
+
+  /** Brings a message into sight; false if it is not on the page. */
+  reveal(seq) {
+    const item = this.#item(seq);
+    if (!item) return false;
+    item.scrollIntoView({ block: "center" });
+    item.classList.remove("flash");
+    requestAnimationFrame(() => item.classList.add("flash"));
+    setTimeout(() => item.classList.remove("flash"), FLASH_MS);
+    return true;
+  }
+
+  focusMenu(seq) {
+    this.#item(seq)?.querySelector(".more")?.focus();
+  }
+
+  #item(seq) {
+    return this.#list.querySelector(`[data-seq="${seq}"]`);
   }
 
   #put(message) {
     if (message.sender_id === this.#context.me && message.client_id) this.dropPending(message.client_id);
-    const next = this.#placeFor(message.seq);
-    if (next.before && seqOf(next.before) === message.seq) return false;
-    const item = storedItem(message, this.#context);
-    this.#list.insertBefore(item, next.after);
+    const item = messageItem(message, this.#context);
+    const { before, after } = this.#placeFor(message.seq);
+    if (before && seqOf(before) === message.seq) exchange(before, item);
+    else this.#list.insertBefore(item, after);
     join(item);
     join(item.nextElementSibling);
-    return true;
   }
 
   /** From the end, where nearly all of them go. */
@@ -109,18 +131,24 @@ export class Timeline {
 
   /** An open page must not grow for ever. */
   #trim() {
-    if (this.#list.childElementCount <= (this.#atEnd ? MOST_SHOWN : MOST_SHOWN_ABOVE)) return;
-    this.#keepPlace(() => {
-      for (const item of this.#stored().slice(0, TRIMMED_AT_ONCE)) item.remove();
+    if (this.#list.childElementCount <= (this.#isAtEnd ? MOST_SHOWN : MOST_SHOWN_ABOVE)) return;
+    this.#keepPlace(this.#isAtEnd, () => {
+      const oldest = this.#stored().slice(0, TRIMMED_AT_ONCE);
+      for (const item of oldest) item.remove();
       join(this.#list.firstElementChild);
+      this.#context.trimmed(oldest.map(seqOf));
     });
   }
 
-  /** Changes what is above without moving what is being read. */
-  #keepPlace(change) {
-    const below = this.#scroller.scrollHeight - this.#scroller.scrollTop;
+  /** Changes the list without moving what is being read: the end, or the topmost message in sight. */
+  #keepPlace(sticksToEnd, change) {
+    const top = this.#scroller.getBoundingClientRect().top;
+    const seen = sticksToEnd ? null : this.#stored().find((item) => bottomOf(item) > top);
+    const before = seen ? bottomOf(seen) : 0;
     change();
-    this.#scroller.scrollTop = this.#scroller.scrollHeight - below;
+    const now = seen && this.#item(seqOf(seen));
+    if (sticksToEnd) this.toEnd();
+    else if (now) this.#scroller.scrollTop += bottomOf(now) - before;
   }
 
   #stored() {
@@ -137,57 +165,16 @@ function seqOf(item) {
   return item?.message?.seq ?? Number.NaN;
 }
 
-function isMine(item, { me }) {
-  return item.message.sender_id === me;
+function bottomOf(item) {
+  return item.getBoundingClientRect().bottom;
 }
 
-function storedItem(message, { me, people }) {
-  const mine = message.sender_id === me;
-  const name = people.show(h("span", { class: "sender" }), message.sender_id);
-  const avatar = disc(message.sender_id, people.show(h("span"), message.sender_id, "initials"));
-  const item = h(
-    "li",
-    { class: mine ? "message mine" : "message" },
-    h("p", { class: "day" }),
-    avatar,
-    h(
-      "div",
-      { class: "bubble" },
-      name,
-      body(message),
-      h("span", { class: "when" }, timeOf(message.created_at)),
-    ),
-  );
-  item.message = message;
-  return item;
-}
-
-function body({ content, deleted_at }) {
-  if (deleted_at) return h("p", { class: "content deleted" }, "This message was deleted.");
-  return h("p", { class: "content", dir: "auto" }, ...textWithLinks(content));
-}
-
-function pendingItem(entry, { retry, discard }) {
-  const { client_id, content, state, reason } = entry;
-  const words = {
-    sending: "Sending…",
-    waiting: "Not sent yet, trying again…",
-    refused: `Not sent: ${reason}`,
-  };
-  const buttons = [
-    h("button", { type: "button", onclick: () => retry(client_id) }, "Try again"),
-    h("button", { type: "button", onclick: () => discard(client_id) }, "Discard"),
-  ];
-  return h(
-    "li",
-    { class: `message mine pending ${state}`, "data-client-id": client_id },
-    h(
-      "div",
-      { class: "bubble" },
-      h("p", { class: "content", dir: "auto" }, ...textWithLinks(content)),
-      h("p", { class: "status" }, words[state], ...(state === "refused" ? buttons : [])),
-    ),
-  );
+/** Puts the new element of a message in place of the old one; a focused button stays focused. */
+function exchange(old, item) {
+  for (const name of ["first-unread", "flash"]) item.classList.toggle(name, old.classList.contains(name));
+  const act = old.contains(document.activeElement) ? document.activeElement.dataset.act : null;
+  old.replaceWith(item);
+  if (act) item.querySelector(`[data-act="${CSS.escape(act)}"]`)?.focus({ preventScroll: true });
 }
 
 /** A message soon after another of the same sender goes without name and picture; a new day gets a line. */

@@ -68,12 +68,13 @@ export class Conversation {
       return;
     }
     this.#head.begin(this.#discussion());
-    await this.#begin(seq);
+    const unreadAfter = this.#reading.begin(id);
+    await this.#begin(seq === null ? { unreadAfter } : { seq });
   }
 
   /** Shows a message of the open discussion, wherever it stands. */
   async goTo(seq) {
-    if (!this.#timeline.reveal(seq)) await this.#begin(seq);
+    if (!this.#timeline.reveal(seq)) await this.#begin({ seq });
   }
 
   /** The discussion's name, members or marks have changed, or what is known of its people. */
@@ -114,7 +115,7 @@ export class Conversation {
     const visit = this.#visit;
     if (!visit?.failed) return;
     if (visit.messages.last) this.#scrolled();
-    else this.#begin(visit.seq);
+    else this.#begin(visit.start);
   }
 
   #timelineContext() {
@@ -141,10 +142,10 @@ export class Conversation {
     return this.#context.discussions.get(this.#id);
   }
 
-  /** Begins a stretch of messages: around `seq`, else around the first unread, else the newest. */
-  async #begin(seq) {
-    const unreadAfter = seq === null ? this.#reading.begin(this.#id) : null;
-    const visit = { seq, messages: new Messages(), asked: new Set(), loading: false, failed: false };
+  /** Begins a stretch of messages. `start`: { seq } or { unreadAfter: seq } to begin there; {}: the newest. */
+  async #begin(start) {
+    const { seq = null, unreadAfter = null } = start;
+    const visit = { start, messages: new Messages(), asked: new Set(), loading: false, failed: false };
     this.#visit = visit;
     this.#timeline.clear();
     this.#showEnds();
@@ -250,7 +251,7 @@ export class Conversation {
 
   #toNewest() {
     if (this.#visit.messages.isAtNewest) this.#timeline.toEnd();
-    else this.#begin(null);
+    else this.#begin({});
   }
 
   /** False when it cannot be taken. */
@@ -259,7 +260,7 @@ export class Conversation {
     if (!entry) return false;
     this.#timeline.markUnread(null);
     if (this.#visit.messages.isAtNewest) this.placePending(entry);
-    else this.#begin(null);
+    else this.#begin({});
     return true;
   }
 

@@ -1,20 +1,15 @@
 // time limit: 240 s
 import assert from "node:assert/strict";
-import { join } from "node:path";
-import type { Browser, Locator, Page } from "playwright-core";
 import { test } from "uvu";
 import { Client, password, register } from "../support/client.ts";
-import { eventually } from "../support/server.ts";
-import { hasBrowser, withBrowser } from "./browser.ts";
+import { hasBrowser } from "./browser.ts";
 import { withLastingProgram } from "./program.ts";
-import { openProxy, type RoughProxy } from "./proxy.ts";
-import { createRandom } from "./random.ts";
+import { withPage } from "./window.ts";
 
 // The chat page as people use it, each in a browser window of their own; things are found by what a
-// person sees and hears: labels, roles and text. SCREENSHOTS names a folder for pictures of it.
+// person sees and hears: labels, roles and text.
 
 const inBrowser = hasBrowser ? test : test.skip;
-const random = createRandom();
 
 test("the page is served with all that it is made of, and may load nothing from elsewhere", () =>
   withLastingProgram(async (program) => {
@@ -191,89 +186,3 @@ inBrowser("logging out elsewhere ends the page's stream, and logging out here le
 );
 
 test.run();
-
-/** Somebody in front of a window. */
-interface Person {
-  page: Page;
-  logIn(username: string, password: string): Promise<void>;
-  isLive(): Promise<void>;
-  /** Writes into the open discussion. */
-  write(text: string): Promise<void>;
-  /** The open discussion shows just these messages, in this order. */
-  shows(contents: string[]): Promise<void>;
-  picture(name: string): Promise<void>;
-  /** Nothing failed in the page but what is `allowed`. */
-  assertNoErrors(allowed?: RegExp): void;
-}
-
-/** A server behind a proxy, and windows onto it. */
-async function withPage(
-  act: (t: { url: string; proxy: RoughProxy; open(): Promise<Person> }) => Promise<void>,
-): Promise<void> {
-  await withLastingProgram(async (program) => {
-    const proxy = await openProxy(program.url(), random);
-    try {
-      await withBrowser(async (browser) => {
-        await act({ url: program.url(), proxy, open: () => openWindow(browser, proxy.url) });
-      });
-      assert.deepEqual(program.complaints(), [], "the server logged errors");
-    } finally {
-      await proxy.close();
-    }
-  });
-}
-
-async function openWindow(browser: Browser, url: string): Promise<Person> {
-  const context = await browser.newContext({ viewport: { width: 1100, height: 720 } });
-  context.setDefaultTimeout(10_000);
-  const page = await context.newPage();
-  const problems = listenForProblems(page);
-  await page.goto(url);
-  return {
-    page,
-    logIn: async (username, secret) => {
-      await page.getByLabel("Username or e-mail").fill(username);
-      await page.getByLabel("Password").fill(secret);
-      await page.getByRole("button", { name: "Log in" }).click();
-    },
-    isLive: () => page.getByRole("status").filter({ hasText: "Live" }).waitFor(),
-    write: async (text) => {
-      const box = page.getByRole("textbox", { name: "Message" });
-      for (const [index, line] of text.split("\n").entries()) {
-        if (index > 0) await box.press("Shift+Enter");
-        await box.pressSequentially(line);
-      }
-      await box.press("Enter");
-    },
-    shows: (contents) => showsJust(page.getByRole("region", { name: "Messages" }), contents),
-    picture: async (name) => {
-      const folder = process.env.SCREENSHOTS;
-      if (folder) await page.screenshot({ path: join(folder, `chat-${name}.png`) });
-    },
-    assertNoErrors: (allowed) =>
-      assert.deepEqual(
-        problems.filter((problem) => !allowed?.test(problem)),
-        [],
-      ),
-  };
-}
-
-function showsJust(messages: Locator, contents: string[]): Promise<void> {
-  return eventually(async () => {
-    assert.deepEqual(await messages.locator("li .content").allInnerTexts(), contents);
-    // What is not stored yet stands there too, with a word about it.
-    assert.equal(await messages.getByText(/^(Sending|Not sent)/).count(), 0);
-  }, 15_000);
-}
-
-/** Errors and warnings of the page; a refused password and a first visit without a cookie are no mistakes. */
-function listenForProblems(page: Page): string[] {
-  const problems: string[] = [];
-  page.on("pageerror", (error) => problems.push(error.stack ?? error.message));
-  page.on("console", (message) => {
-    if (message.type() !== "error" && message.type() !== "warning") return;
-    if (message.text().includes("status of 401")) return;
-    problems.push(message.text());
-  });
-  return problems;
-}

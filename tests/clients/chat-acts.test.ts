@@ -141,14 +141,23 @@ inBrowser("a reply quotes what it answers and leads there, however far up it sta
     await bob.choose("Line 119", "Reply");
     await bob.page.getByText("Reply to Bob Okafor").waitFor();
     await bob.write("Answering 119.");
-    await ann.message("Answering 119.").getByRole("button", { name: /Line 119/ }).waitFor();
+    await ann
+      .message("Answering 119.")
+      .getByRole("button", { name: /Line 119/ })
+      .waitFor();
     const { items } = await asAnn.ok("GET", `/discussions/${id}/messages?limit=1`);
     assert.equal(items[0].reply_to_seq, 119);
     // What is quoted follows what becomes of it.
     await asBob.ok("PATCH", `/discussions/${id}/messages/119`, { content: "Line one hundred and nineteen" });
-    await ann.message("Answering 119.").getByRole("button", { name: /one hundred and nineteen/ }).waitFor();
+    await ann
+      .message("Answering 119.")
+      .getByRole("button", { name: /one hundred and nineteen/ })
+      .waitFor();
     await asBob.ok("DELETE", `/discussions/${id}/messages/119`);
-    await ann.message("Answering 119.").getByRole("button", { name: /was deleted/ }).waitFor();
+    await ann
+      .message("Answering 119.")
+      .getByRole("button", { name: /was deleted/ })
+      .waitFor();
     for (const person of [ann, bob]) person.assertNoErrors();
   }),
 );

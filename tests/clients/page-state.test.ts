@@ -66,9 +66,15 @@ test("discussions: an old list with the events since, heard twice, is a fresh li
   withServer(async ({ url }) => {
     const { people, id } = await createRoom(url);
     for (const reader of people) {
-      await live(people, id, 20);
+      await live(people, id, 30);
       const old = await listOf(reader);
-      await live(people, id, 40);
+      await live(people, id, 30);
+      // Of others alone, so that something is unread.
+      await live(
+        people.filter((other) => other !== reader),
+        id,
+        30,
+      );
       const fresh = await listOf(reader);
       const events = await eventsSince(reader, old.cursor, fresh.cursor);
       const discussions = new Discussions(reader.user.id, () => {});
@@ -99,17 +105,30 @@ async function live(people: Client[], id: string, acts: number): Promise<void> {
   for (let n = 0; n < acts; n++) {
     const who = pick(random, people);
     const { last_seq } = await who.ok("GET", path);
-    const seq = Math.ceil(random.between(0, last_seq));
-    const act = pick(random, ["send", "send", "send", "edit", "delete", "react", "react", "unreact", "read"]);
-    const emoji = encodeURIComponent(pick(random, ["👍", "🎉", "shipit"]));
+    // Few messages at a time, so that what is done to them meets.
+    const seq = Math.max(0, last_seq - Math.floor(random.between(0, 5)));
+    const act = pick(random, ["send", "send", "edit", "delete", "react", "react", "unreact", "read"]);
+    const emoji = encodeURIComponent(pick(random, ["👍", "shipit"]));
     // What is refused (another's message, a deleted one) changes nothing.
     if (act === "send") await who.send(id, `Hello @${pick(random, people).user.username}`);
     else if (seq === 0) continue;
     else if (act === "edit") await who.call("PATCH", `${path}/messages/${seq}`, { content: `Better ${n}` });
     else if (act === "delete") await who.call("DELETE", `${path}/messages/${seq}`);
     else if (act === "read") await who.ok("PUT", `${path}/read`, { seq });
-    else await who.call(act === "react" ? "PUT" : "DELETE", `${path}/messages/${seq}/reactions/${emoji}`);
+    else if (act === "react") await who.call("PUT", `${path}/messages/${seq}/reactions/${emoji}`);
+    else await takeBack(people, path);
   }
+}
+
+/** One of the latest reactions. */
+async function takeBack(people: readonly Client[], path: string): Promise<void> {
+  const { items } = await (people[0] as Client).ok("GET", `${path}/messages?limit=5`);
+  const whole = items.filter((message: Json) => !message.deleted_at).toReversed();
+  for (const { seq, reactions } of whole)
+    for (const { emoji, user_ids } of reactions) {
+      const who = people.find(({ user }) => user_ids.includes(user.id));
+      if (who) return who.ok("DELETE", `${path}/messages/${seq}/reactions/${encodeURIComponent(emoji)}`);
+    }
 }
 
 function pick<T>({ between }: Random, items: readonly T[]): T {

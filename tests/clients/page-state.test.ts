@@ -29,8 +29,10 @@ test("messages: an old page with the events since, heard twice, is a fresh page"
     for (const page of [old, between]) {
       const messages = new Messages();
       await messages.load(async () => page);
-      for (const event of [...events, ...events]) messages.apply(event);
-      assert.deepEqual(stateOf(messages), fresh.items.map(comparable));
+      for (const _round of ["once", "twice"]) {
+        for (const event of events) messages.apply(event);
+        assert.deepEqual(stateOf(messages), fresh.items.map(comparable));
+      }
     }
     // What is heard while a page is on its way is not lost under it.
     const messages = new Messages();
@@ -80,9 +82,11 @@ test("discussions: an old list with the events since, heard twice, is a fresh li
       const discussions = new Discussions(reader.user.id, () => {});
       discussions.replace(structuredClone(old.items));
       await withPageAddresses(reader, async () => {
-        for (const event of [...events, ...events]) await discussions.apply(event);
+        for (const _round of ["once", "twice"]) {
+          for (const event of events) await discussions.apply(event);
+          assert.deepEqual(discussions.list().map(known), fresh.items.map(known));
+        }
       });
-      assert.deepEqual(discussions.list().map(known), fresh.items.map(known));
     }
   }));
 

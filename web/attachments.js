@@ -9,10 +9,10 @@ export function attachmentList(attachments) {
   return h("ul", { class: "files" }, ...attachments.map((attachment) => h("li", {}, fileLink(attachment))));
 }
 
-function fileLink(attachment) {
+function fileLink(attachment, isBroken = false) {
   const { name, url, width, size } = attachment;
   const target = { href: url, target: "_blank", rel: "noopener" };
-  if (width) return h("a", { ...target, class: "image", title: name }, thumbnail(attachment));
+  if (width && !isBroken) return h("a", { ...target, class: "image", title: name }, thumbnail(attachment));
   return h(
     "a",
     { ...target, class: "file", download: name },
@@ -23,7 +23,8 @@ function fileLink(attachment) {
 }
 
 /** Its place is kept before it has come, so that nothing moves when it does. */
-function thumbnail({ name, url, width, height }) {
+function thumbnail(attachment) {
+  const { name, url, width, height } = attachment;
   const scale = Math.min(1, MOST_WIDTH_PX / width, MOST_HEIGHT_PX / height);
   return h("img", {
     src: `${url}?thumbnail=1`,
@@ -32,6 +33,7 @@ function thumbnail({ name, url, width, height }) {
     height: Math.max(1, Math.round(height * scale)),
     loading: "lazy",
     decoding: "async",
+    onerror: ({ currentTarget }) => currentTarget.parentElement.replaceWith(fileLink(attachment, true)),
   });
 }
 

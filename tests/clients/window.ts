@@ -139,7 +139,6 @@ function listenForProblems(page: Page): string[] {
   page.on("console", (message) => {
     if (message.type() !== "error" && message.type() !== "warning") return;
     if (message.text().includes("status of 401")) return;
-    if (/presence|typing|avatar/.test(message.location().url)) return; // TEMPORARY
     problems.push(message.text());
   });
   return problems;

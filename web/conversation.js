@@ -142,7 +142,7 @@ export class Conversation {
     return this.#context.discussions.get(this.#id);
   }
 
-  /** Begins a stretch of messages. `start`: { seq } or { unreadAfter: seq } to begin there; {}: the newest. */
+  /** Begins a stretch of messages. `start`: { seq } or { unreadAfter } to begin there; {}: the newest. */
   async #begin(start) {
     const { seq = null, unreadAfter = null } = start;
     const visit = { start, messages: new Messages(), asked: new Set(), loading: false, failed: false };

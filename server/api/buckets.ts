@@ -1,4 +1,4 @@
-import type { Bucket } from "../limits.ts";
+import type { Bucket } from "../rates.ts";
 
 /**
  * Token buckets, one for each key: `most` at once, `perSecond` from then on. Synchronous and 0.1 µs, for what

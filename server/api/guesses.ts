@@ -3,7 +3,7 @@ import { RateLimiterPostgres, type RateLimiterRes } from "rate-limiter-flexible"
 import type { Pool } from "../../sql/database.ts";
 import { rateLimitsClient, rateLimitsTable } from "../../sql/rate-limits.ts";
 import { Failure } from "../errors.ts";
-import { guesses } from "../limits.ts";
+import { guesses } from "../rates.ts";
 
 /** What is counted, with its bounds, as a test may want them smaller. */
 export type GuessLimits = { [K in keyof typeof guesses]: Widened<(typeof guesses)[K]> };

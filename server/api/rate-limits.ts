@@ -1,7 +1,8 @@
 import type { Pool } from "../../sql/database.ts";
 import { Failure } from "../errors.ts";
-import { limits, rates } from "../limits.ts";
+import { limits } from "../limits.ts";
 import { createLines } from "../line.ts";
+import { rates } from "../rates.ts";
 import { Buckets } from "./buckets.ts";
 import { createGuesses } from "./guesses.ts";
 import { Windows } from "./windows.ts";

@@ -1,5 +1,6 @@
 import { BurstyRateLimiter, RateLimiterMemory, RateLimiterRes } from "rate-limiter-flexible";
-import { limits, type Rate } from "../limits.ts";
+import { limits } from "../limits.ts";
+import type { Rate } from "../rates.ts";
 
 /**
  * Counts what passes for each key, in this process. The library keeps a key until its time is over, about a

@@ -1,7 +1,8 @@
 // time limit: 180 s
 import assert from "node:assert/strict";
 import { test } from "uvu";
-import { limits, rates } from "../../server/limits.ts";
+import { limits } from "../../server/limits.ts";
+import { rates } from "../../server/rates.ts";
 import { type Answer, assertProblem, Client, type Json, password, register } from "../support/client.ts";
 import { eventually, type TestServer, withServer } from "../support/server.ts";
 import { openTestStream, type TestStream } from "../support/streams.ts";

@@ -43,7 +43,7 @@ export async function lockUser(db: Database, id: string): Promise<void> {
 
 export async function findPasswordHash(db: Database, id: string): Promise<string | null> {
   return db.maybeOneFirst(sql.type(z.object({ password_hash: z.string() }))`
-    SELECT password_hash FROM users WHERE id = ${id}::uuid
+    SELECT password_hash FROM users WHERE id = ${id}::uuid AND erased_at IS NULL
   `);
 }
 

@@ -1612,7 +1612,9 @@ BEGIN
     ended := ended || theirs;
   END LOOP;
   present := (SELECT count(*) FROM presences AS p WHERE p.instance_id = of_instance);
-  next_end_ms := (SELECT extract(epoch FROM min(i.expires_at) - clock_timestamp()) * 1000
+  -- What ended long ago, or would last for weeks, does not fit into an int.
+  next_end_ms := (
+    SELECT least(greatest(extract(epoch FROM min(i.expires_at) - clock_timestamp()) * 1000, 0), 86400000)
     FROM instances AS i WHERE i.id <> of_instance);
   RETURN NEXT;
 END

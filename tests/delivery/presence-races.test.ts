@@ -127,6 +127,25 @@ test("while an instance ends and others see it, the last that is told is the tru
     assert.equal((await renewInstance(pool, third.id, 60_000, false)).is_new, true);
   }));
 
+test("an instance that ended a year ago, while no other ran, is found and ended", () =>
+  withActors(async ({ pool, people, actors }) => {
+    const [first, second, third] = actors as [Actor, Actor, Actor];
+    const user_id = people[0]?.user.id;
+    const change = { arrived: [user_id], departed: [], waiting: [] };
+    await changePresences(pool, second.id, change, most);
+    await pool.query(sql.unsafe`
+      UPDATE instances SET expires_at = now() - interval '1 year' WHERE id = ${second.id}::uuid`);
+    const filter = { user_id, reader_id: user_id, shown: true };
+    const before = JSON.parse((await findPresence(pool, filter)) ?? "");
+    const { ended, next_end_ms } = await renewInstance(pool, first.id, 60_000, false);
+    assert.deepEqual([ended, next_end_ms], [[], 0]);
+    await leaveInstance(pool, third.id, 0);
+    assert.deepEqual((await renewInstance(pool, first.id, 60_000, true)).ended, [user_id]);
+    assert.equal(await countInstances(pool), 1);
+    const after = JSON.parse((await findPresence(pool, filter)) ?? "");
+    assert.deepEqual([before.status, after.status], ["offline", "offline"]);
+  }));
+
 test("what does not fit is told by the next flushes, in few NOTIFYs each", () =>
   withActors(async ({ pool, people, actors, overheard }) => {
     const [actor] = actors as [Actor, Actor, Actor];

@@ -162,10 +162,7 @@ export const limits = {
   presencesTold: 250,
   presenceNotifies: 5,
   presenceNotifyMs: 100,
-  /**
-   * About how often an instance renews its lease, and how long that is: three times may fail, and who was at
-   * an instance that crashed is offline within a minute.
-   */
+  /** About how often an instance renews its lease, and how long that is: a crash shows within a minute. */
   leaseRenewMs: 10_000,
   leaseMs: 35_000,
   /** Others are not taken for gone before Postgres could be reached for so long: so long may they take. */

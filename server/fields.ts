@@ -102,6 +102,7 @@ export function digits(min: number, max: number) {
   return z
     .string()
     .regex(/^(0|[1-9][0-9]*)$/, { error: "must be a number", abort: true })
+    .meta({ type: "integer", minimum: min, maximum: max })
     .transform(Number)
     .pipe(z.number().int().min(min).max(max));
 }
@@ -112,6 +113,10 @@ export const limitSchema = digits(1, limits.pageMost).default(limits.pageDefault
 export const cursorSchema = z
   .string()
   .regex(/^[0-9a-z]{1,16}\.(0|[1-9][0-9]{0,14})$/, "is not a cursor")
+  .meta({
+    description: "The last cursor seen: where to go on. Without one: from now.",
+    examples: ["k3v9x2.1042"],
+  })
   .transform((value) => {
     const [epoch = "", position = "0"] = value.split(".");
     return { epoch, position: Number(position) };
@@ -122,6 +127,7 @@ export function pageCursorSchema<T extends z.ZodType>(key: T) {
   return z
     .string()
     .max(512)
+    .meta({ description: "The `next_cursor` of the page before." })
     .transform((value, context) => {
       try {
         return JSON.parse(Buffer.from(value, "base64url").toString("utf8"));

@@ -86,24 +86,41 @@ export function changeRoutes(parts: Parts): Route[] {
   ];
 }
 
-export function reactionRoutes(parts: Parts): Route[] {
-  return (["PUT", "DELETE"] as const).map((method) =>
+export function reactionRoutes({ pool }: Parts): Route[] {
+  const path = "/api/v1/discussions/:id/messages/:seq/reactions/:emoji";
+  const refusals = [...messageRefusals, "message_deleted", "blocked"] as const;
+  return [
     route({
-      method,
-      path: "/api/v1/discussions/:id/messages/:seq/reactions/:emoji",
-      name: method === "PUT" ? "addReaction" : "removeReaction",
-      summary: method === "PUT" ? "React to a message" : "Take a reaction back",
+      method: "PUT",
+      path,
+      name: "addReaction",
+      summary: "React to a message",
       tag: "Messages",
       access: "token",
       params: reactionParams,
       answers: { 204: null },
-      refusals: [...messageRefusals, "message_deleted", "blocked", "too_many_reactions"],
+      refusals: [...refusals, "too_many_reactions"],
       handle: async ({ caller, params }) => {
-        await react(parts.pool, actOf(caller, params), params.emoji, method === "PUT");
+        await react(pool, actOf(caller, params), params.emoji, true);
         return noContent();
       },
     }),
-  );
+    route({
+      method: "DELETE",
+      path,
+      name: "removeReaction",
+      summary: "Take a reaction back",
+      tag: "Messages",
+      access: "token",
+      params: reactionParams,
+      answers: { 204: null },
+      refusals,
+      handle: async ({ caller, params }) => {
+        await react(pool, actOf(caller, params), params.emoji, false);
+        return noContent();
+      },
+    }),
+  ];
 }
 
 function actOf(caller: Caller, params: z.output<typeof messageParams>): Act {

@@ -39,8 +39,13 @@ export function createSchemaCollection(target: "draft-2020-12" | "draft-07"): Sc
 const zodFormats = new Set(["uuid", "email", "datetime"]);
 
 function tidy(zodSchema: z.core.$ZodType, jsonSchema: z.core.JSONSchema.BaseSchema): void {
-  const { format } = zodSchema._zod.def as { format?: string };
+  const { format, defaultValue } = zodSchema._zod.def as { format?: string; defaultValue?: unknown };
   if (format && zodFormats.has(format)) delete jsonSchema.pattern;
+  // Numbers in addresses, which are digits before they are numbers: see digits().
+  if (jsonSchema.type === "integer") {
+    delete jsonSchema.pattern;
+    if (typeof defaultValue === "number") jsonSchema.default = defaultValue;
+  }
 }
 
 /** Points references to where both documents keep their components. */

@@ -13,7 +13,6 @@ const tags: Readonly<Record<Tag, string>> = {
   Discussions: "One-to-one, with oneself, or in a group.",
   Members: "Who is in a discussion, and what they have read.",
   Messages: "Sending and reading. A message is named by its discussion and its `seq`.",
-  Search: "Finding messages by their text.",
   Attachments: "Files of messages.",
   Streams: "Server-Sent Events and WebSockets: described in full by [/asyncapi.json](/asyncapi.json).",
   Operations: "For those who run the server.",

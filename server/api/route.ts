@@ -21,7 +21,6 @@ export type Tag =
   | "Discussions"
   | "Members"
   | "Messages"
-  | "Search"
   | "Attachments"
   | "Streams"
   | "Operations";

@@ -563,9 +563,12 @@ CREATE OR REPLACE FUNCTION public.attachments_released()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
+DECLARE
+  total_bytes bigint;
 BEGIN
-  DELETE FROM attachments AS a WHERE a.id = ANY (OLD.attachment_ids);
-  IF TG_OP = 'UPDATE' THEN
+  WITH gone AS (DELETE FROM attachments AS a WHERE a.id = ANY (OLD.attachment_ids) RETURNING a.size)
+  SELECT sum(size) INTO total_bytes FROM gone;
+  IF TG_OP = 'UPDATE' AND total_bytes <= 256 * 1024 * 1024 THEN
     DELETE FROM attachment_chunks AS c WHERE c.attachment_id = ANY (OLD.attachment_ids);
   END IF;
   RETURN NULL;

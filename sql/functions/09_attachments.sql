@@ -1,7 +1,7 @@
 -- Attachments go with their message, in its transaction and whatever ends it. So do the bytes that stand in
--- the database, when one message is deleted: at most ten files. Those of a whole discussion may be more than
--- one transaction should carry while it holds the log's lock: nobody can reach them any more, and they are
--- removed with what other storages hold (attachment_removals).
+-- the database, when one message is deleted (100 MiB take 0.1 s). What is larger, or belongs to a whole
+-- discussion, may be more than one transaction should carry while it holds the discussion's lock or the log's:
+-- nobody can reach it any more, and it is removed with what other storages hold (attachment_removals).
 
 CREATE OR REPLACE FUNCTION attachments_deleted() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -16,9 +16,12 @@ CREATE OR REPLACE TRIGGER attachments_deleted AFTER DELETE ON attachments
 -- By row, as only rows with attachments need it; rows' triggers come before those of the statement, which
 -- take the log's lock.
 CREATE OR REPLACE FUNCTION attachments_released() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  total_bytes bigint;
 BEGIN
-  DELETE FROM attachments AS a WHERE a.id = ANY (OLD.attachment_ids);
-  IF TG_OP = 'UPDATE' THEN
+  WITH gone AS (DELETE FROM attachments AS a WHERE a.id = ANY (OLD.attachment_ids) RETURNING a.size)
+  SELECT sum(size) INTO total_bytes FROM gone;
+  IF TG_OP = 'UPDATE' AND total_bytes <= 256 * 1024 * 1024 THEN
     DELETE FROM attachment_chunks AS c WHERE c.attachment_id = ANY (OLD.attachment_ids);
   END IF;
   RETURN NULL;

@@ -126,6 +126,14 @@ test("a bucket gets whole objects under its prefix, and leaves no file here", ()
     }),
   ));
 
+test("a bucket takes nothing that is signed with another secret", () =>
+  withBucket(({ url, objects }) =>
+    withStorage(url.replace("@", "x@"), async (storage) => {
+      await assert.rejects(() => storage.write("one", pieces(randomBytes(9), 9)), isRefused(403));
+      assert.equal(objects.size, 0);
+    }),
+  ));
+
 test("a bucket that stumbles is asked again, but not for ever", () =>
   withBucket(({ url, objects, fail }) =>
     withStorage(url, async (storage) => {

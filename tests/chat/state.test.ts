@@ -1,4 +1,4 @@
-// time limit: 200 s
+// time limit: 400 s
 import { test } from "uvu";
 import { openReady } from "../delivery/help.ts";
 import { type Client, type Json, password } from "../support/client.ts";

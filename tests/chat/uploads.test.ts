@@ -29,7 +29,7 @@ import {
   upload,
 } from "./help.ts";
 
-// What attachments, avatars and signals promise beside the rest of the chat; their own forms are tested elsewhere.
+// What attachments, avatars and signals promise beside the rest of the chat.
 const marker = "zqxsecret";
 
 async function uploaded(client: Client, text: string): Promise<Json> {
@@ -77,7 +77,7 @@ test("the same attachment twice in one message, or too many, is refused or taken
     assert.equal((await trySend(ann, id, { content: "", attachment_ids: [] })).status, 400, "empty is empty");
   }, env));
 
-test("a client_id with attachments is idempotent, by route and by frame, and no other attachment gets in", () =>
+test("a client_id with attachments is idempotent, by route and by frame, and lets no other in", () =>
   withServer(async (t) => {
     const { ann, bob, id } = await createPair(t.url);
     const [first, second] = [await uploaded(ann, "first"), await uploaded(ann, "second")];

@@ -19,7 +19,7 @@ export function byId(id) {
   return document.getElementById(id);
 }
 
-/** A coloured disc; its colour follows from the id, so that a person looks the same everywhere. */
+/** A disc with letters; a group's colour follows from its id, so that it looks the same everywhere. */
 export function disc(id, content, kind = "person") {
   const element = h("span", { class: `avatar ${kind}`, "aria-hidden": "true" }, content);
   element.style.setProperty("--hue", String(hue(id)));

@@ -87,13 +87,22 @@ export class Tray {
     item.replaceChildren(
       attachment?.width ? preview(attachment) : icon(file),
       h("span", { class: "file-name", dir: "auto" }, file.name),
-      h("span", { class: "file-size" }, problem ? problem.message : sizeOf(file.size)),
+      h("span", { class: "file-size" }, problem ? reasonOf(problem) : sizeOf(file.size)),
       attachment || problem ? "" : h("progress", { value: share, max: 1, "aria-label": "Uploaded" }),
-      problem ? h("button", retry, "Try again") : "",
+      problem && !isTooLarge(problem) ? h("button", retry, "Try again") : "",
       h("button", remove, "✕"),
     );
     this.#changed();
   }
+}
+
+/** The one refusal that no repetition changes. */
+function isTooLarge({ status }) {
+  return status === 413;
+}
+
+function reasonOf(problem) {
+  return isTooLarge(problem) ? "This file is too large." : problem.message;
 }
 
 function preview({ url }) {

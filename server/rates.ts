@@ -57,8 +57,8 @@ export const rates = {
    */
   send: { most: 1_200, perSecond: 50 },
   /**
-   * Refused frames of one person that are still answered; a socket that goes on is closed with 4002. To refuse
-   * one costs about 20 µs.
+   * Refused frames of one person that are still answered; a socket that goes on is closed with 4002. To
+   * refuse one costs about 20 µs.
    */
   refusedFrames: { most: 5_000, perSecond: 50 },
 } as const satisfies {

@@ -1,6 +1,6 @@
 -- Attachments go with their message, in its transaction and whatever ends it. So do the bytes that stand in
 -- the database, when one message is deleted (100 MiB take 0.1 s). What is larger, or belongs to a whole
--- discussion, may be more than one transaction should carry while it holds the discussion's lock or the log's:
+-- discussion, may be more than a transaction should carry while it holds the discussion's lock or the log's:
 -- nobody can reach it any more, and it is removed with what other storages hold (attachment_removals).
 
 CREATE OR REPLACE FUNCTION attachments_deleted() RETURNS trigger LANGUAGE plpgsql AS $$

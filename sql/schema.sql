@@ -581,9 +581,13 @@ CREATE OR REPLACE FUNCTION public.attachments_user_erased()
 AS $function$
 BEGIN
   DELETE FROM avatars AS v WHERE v.user_id = NEW.id;
-  DELETE FROM attachments AS a WHERE a.id IN (
-    SELECT id FROM attachments AS u WHERE u.user_id = NEW.id AND u.discussion_id IS NULL
-    FOR UPDATE SKIP LOCKED);
+  WITH gone AS (
+    DELETE FROM attachments AS a WHERE a.id IN (
+      SELECT id FROM attachments AS u WHERE u.user_id = NEW.id AND u.discussion_id IS NULL
+      FOR UPDATE SKIP LOCKED)
+    RETURNING a.id
+  )
+  DELETE FROM attachment_chunks AS c USING gone WHERE c.attachment_id = gone.id;
   RETURN NULL;
 END
 $function$;

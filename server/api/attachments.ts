@@ -2,7 +2,7 @@ import { z } from "zod";
 import { type FoundAttachment, findAttachment, findThumbnail } from "../../sql/attachments.ts";
 import { storeAttachment } from "../commands/attachments.ts";
 import { isShownInPlace } from "../commands/media-types.ts";
-import { fail } from "../errors.ts";
+import { Failure, fail } from "../errors.ts";
 import { idSchema } from "../fields.ts";
 import { attachmentSchema } from "../schemas.ts";
 import type { Parts } from "./parts.ts";
@@ -60,7 +60,13 @@ export function attachmentRoutes(parts: Parts): Route[] {
           return serve(event, toThumbnail(id, name, image ?? fail("not_found", "It has no thumbnail")));
         }
         const found = (await findAttachment(pool, id, caller.user_id)) ?? fail(unseen);
-        return serve(event, toServed(parts, found));
+        try {
+          return await serve(event, toServed(parts, found));
+        } catch (error) {
+          // Its bytes may have gone with its message a moment ago.
+          if (error instanceof Failure || (await findAttachment(pool, id, caller.user_id))) throw error;
+          return fail(unseen);
+        }
       },
     }),
   ];

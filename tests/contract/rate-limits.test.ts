@@ -138,7 +138,10 @@ test("reads, and other frames than messages, are bounded too", () =>
     const { ann, bob } = await pair(t);
     const most = rates.user.read.points + rates.user.read.burst;
     const read = () => ann.call("GET", "/auth/sessions?limit=1");
-    for (let i = 0; i < most; i++) assert.equal((await read()).status, 200);
+    for (let i = 0; i < most; i += 50) {
+      const answers = await Promise.all(Array.from({ length: Math.min(50, most - i) }, read));
+      assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([200]));
+    }
     assertLimited(await refusedAfter(most, read), 1);
     const { headers } = await login(t.url, "ann", password, undefined, true);
     const cookie = headers.get("set-cookie")?.split(";")[0] ?? "";
@@ -222,11 +225,12 @@ function assertLimited(answer: Answer, mostSeconds: number): void {
   assert.equal(answer.headers.get("retry-after"), String(seconds));
 }
 
-/** The first 429; as many more as became free with the time may pass before it. */
+/** A 429; as many more as became free with the time may pass before it. Some at once: time is short. */
 async function refusedAfter(most: number, ask: () => Promise<Answer>): Promise<Answer> {
-  for (let i = 0; i < most; i++) {
-    const answer = await ask();
-    if (answer.status === 429) return answer;
+  for (let i = 0; i < most; i += 50) {
+    const answers = await Promise.all(Array.from({ length: 50 }, ask));
+    const refused = answers.find(({ status }) => status === 429);
+    if (refused) return refused;
   }
   return assert.fail(`${most} more were not refused`);
 }

@@ -73,7 +73,7 @@ export const rates = {
  * for at most 100 in a row).
  */
 export const guesses = {
-  /** For one account from one address; then refused for `firstBlock`, each time twice as long up to most. */
+  /** For one account from one address; then refused for `blockSeconds`, each time twice as long. */
   pair: { points: 10, seconds: 15 * 60, blockSeconds: 15 * 60, blockMostSeconds: 4 * 3_600 },
   /** How long it is remembered how often that was. */
   blocksSeconds: 24 * 3_600,

@@ -26,6 +26,23 @@ test("every variable of .env.example has a line of explanation above it", async 
   for (const block of text.trim().split("\n\n")) assert.match(block, /^#/, block);
 });
 
+test("ATTACHMENTS_URL names a folder, or a bucket with key and secret", () => {
+  const read = (url: string) => readConfig({ ATTACHMENTS_URL: url }).attachmentsTarget;
+  assert.equal(read(""), undefined);
+  assert.deepEqual(read("file:///var/lib/my%20files"), { kind: "folder", path: "/var/lib/my files" });
+  const bucket = { kind: "bucket", accessKeyId: "key", secretAccessKey: "a/b+c" };
+  assert.deepEqual(read("s3://key:a%2Fb+c@s3.eu-central-1.amazonaws.com/files?region=eu-central-1"), {
+    ...bucket,
+    url: "https://s3.eu-central-1.amazonaws.com/files/",
+    region: "eu-central-1",
+  });
+  assert.deepEqual(read("s3://key:a%2Fb+c@localhost:9000/files/of/chat/?tls=off"), {
+    ...bucket,
+    url: "http://localhost:9000/files/of/chat/",
+    region: "us-east-1",
+  });
+});
+
 test("a wrong value is named in one line", () => {
   const wrong: [string, string][] = [
     ["PORT", "eighty"],
@@ -36,6 +53,15 @@ test("a wrong value is named in one line", () => {
     ["WEB_CONCURRENCY", "x"],
     ["DATABASE_URL", "mysql://localhost/parley"],
     ["JWT_SECRET", "short"],
+    ["ATTACHMENTS_URL", "x"],
+    ["ATTACHMENTS_URL", "file://"],
+    ["ATTACHMENTS_URL", "file://host/path"],
+    ["ATTACHMENTS_URL", "https://key:secret@host/bucket"],
+    ["ATTACHMENTS_URL", "s3://host/bucket"],
+    ["ATTACHMENTS_URL", "s3://key:secret@host"],
+    ["ATTACHMENTS_URL", "s3://key:%zz@host/bucket"],
+    ["ATTACHMENT_MAX_BYTES", "0"],
+    ["ATTACHMENT_MAX_BYTES", "10MB"],
     ["ALLOWED_ORIGINS", "https://chat.example/path"],
     ["ALLOWED_ORIGINS", "chat.example"],
     ["PGSSLMODE", "sometimes"],

@@ -26,9 +26,11 @@ export const storageTargetSchema = z.string().transform((text, context): Storage
   if (url?.protocol === "file:" && url.host === "" && url.pathname.length > 1) {
     return { kind: "folder", path: fileURLToPath(url) };
   }
-  if (url?.protocol !== "s3:") return refuse("must be file:///path or s3://key:secret@host/bucket?region=…");
-  if (url.username === "" || url.password === "")
-    return refuse("needs key and secret: s3://key:secret@host/…");
+  if (url?.protocol !== "s3:") return refuse("must be file:///path or s3://key:secret@host/bucket");
+  const [accessKeyId, secretAccessKey] = [decode(url.username), decode(url.password)];
+  if (!accessKeyId || !secretAccessKey) {
+    return refuse("needs key and secret, percent-encoded: s3://key:secret@host/…");
+  }
   const [bucket, ...prefix] = url.pathname.split("/").filter(Boolean);
   if (url.host === "" || bucket === undefined) return refuse("needs host and bucket: s3://…@host/bucket");
   const scheme = url.searchParams.get("tls") === "off" ? "http" : "https";
@@ -36,7 +38,15 @@ export const storageTargetSchema = z.string().transform((text, context): Storage
     kind: "bucket",
     url: `${scheme}://${url.host}/${[bucket, ...prefix].join("/")}/`,
     region: url.searchParams.get("region") ?? "us-east-1",
-    accessKeyId: decodeURIComponent(url.username),
-    secretAccessKey: decodeURIComponent(url.password),
+    accessKeyId,
+    secretAccessKey,
   };
 });
+
+function decode(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
+}

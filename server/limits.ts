@@ -105,6 +105,9 @@ export const limits = {
   thumbnailPixels: 320,
   avatarBytes: 5 * 1024 * 1024,
   avatarPixels: 256,
+  /** Uploads of avatars, which are held in memory as a whole; and of one user. */
+  avatarsAtOnce: 8,
+  avatarsPerUser: 2,
 
   /** What may wait in user space for one slow stream before it is closed with 4000. */
   outboxBytes: 1024 * 1024,

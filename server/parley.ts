@@ -145,6 +145,7 @@ async function createParts(
       log,
     },
     inUploadPlace: createPlaces(limits.uploadsAtOnce, limits.uploadsPerUser),
+    inAvatarPlace: createPlaces(limits.avatarsAtOnce, limits.avatarsPerUser),
     feed,
     hub,
     joins: { pool, feed, hub, inTurn: createLine(limits.replaysAtOnce, Number.POSITIVE_INFINITY) },

@@ -101,6 +101,11 @@ async function finish(
   return answer === handedOver ? new Promise(() => {}) : answer;
 }
 
+/** What pages of allowed origins may read and send, besides what browsers let everybody. */
+const exposedHeaders = "x-request-id, retry-after, etag, content-disposition, content-range, accept-ranges";
+const askedHeaders =
+  "authorization, content-type, last-event-id, x-request-id, range, if-range, if-none-match";
+
 function corsHeaders(parts: Parts, event: H3Event): [string, string][] {
   if (parts.config.allowedOrigins.length === 0) return [];
   const origin = event.req.headers.get("origin");
@@ -109,7 +114,7 @@ function corsHeaders(parts: Parts, event: H3Event): [string, string][] {
     ["vary", "Origin"],
     ["access-control-allow-origin", origin],
     ["access-control-allow-credentials", "true"],
-    ["access-control-expose-headers", "x-request-id, retry-after"],
+    ["access-control-expose-headers", exposedHeaders],
   ];
 }
 
@@ -119,7 +124,7 @@ function preflight(): HTTPResponse {
     status: 204,
     headers: {
       "access-control-allow-methods": "GET, POST, PUT, PATCH, DELETE",
-      "access-control-allow-headers": "authorization, content-type, last-event-id, x-request-id",
+      "access-control-allow-headers": askedHeaders,
       "access-control-max-age": "600",
     },
   });

@@ -15,7 +15,7 @@ import { fileForm, isForm, receiveBody, receiveFile } from "./uploads.ts";
 const userParams = z.object({ id: idSchema });
 
 export function avatarRoutes(parts: Parts): Route[] {
-  const { attachments, inUploadPlace, pool } = parts;
+  const { attachments, inAvatarPlace, pool } = parts;
   return [
     route({
       method: "GET",
@@ -57,7 +57,7 @@ export function avatarRoutes(parts: Parts): Route[] {
       answers: { 204: null },
       refusals: ["request_timeout", "overloaded"],
       handle: async ({ event, caller }) => {
-        await inUploadPlace(caller.user_id, async () => {
+        await inAvatarPlace(caller.user_id, async () => {
           const { avatarBytes } = limits;
           const bytes = isForm(event.req.headers.get("content-type") ?? "")
             ? await receiveFile(event, avatarBytes, (file) => collect(file.bytes))

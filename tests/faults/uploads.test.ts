@@ -111,6 +111,20 @@ test("who falls silent is given up, and leaves nothing behind", () =>
     silent.sent.destroy();
   }, env));
 
+test("an upload whose session ends under it is not kept", () =>
+  withServer(async (t) => {
+    const ann = await register(t.url, "ann");
+    const { type, body } = rawForm([[filePart, "x".repeat(megabyte)]]);
+    const { sent, answer } = openRequest(ann, "/attachments", { "content-type": type });
+    sent.write(body.subarray(0, megabyte / 2));
+    await eventually(async () => assert.ok((await countRows(t.databaseUrl)).chunks > 0));
+    await ann.ok("POST", "/auth/logout");
+    sent.end(body.subarray(megabyte / 2));
+    const { status, body: problem } = await answer;
+    assert.deepEqual([status, problem.code], [401, "session_revoked"]);
+    await assertNothingLeft(t.databaseUrl);
+  }, env));
+
 test("a form that is not as it must be is refused, whatever is wrong with it", () =>
   withServer(async (t) => {
     const ann = await register(t.url, "ann");

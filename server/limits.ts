@@ -24,10 +24,10 @@ export const limits = {
   searchCharacters: 256,
   /**
    * `candidates` are ranked together, in 5 ms, and make full pages. Who sees no more than `read` messages has
-   * all of them read, in 15 ms. Of those not indexed yet, which come from a second or two, `unindexed` are
+   * all of them read, in 5 ms. Of those not indexed yet, which come from a second or two, `unindexed` are
    * read, in 80 ms at worst; the others, after an import or in a flood, are found when their turn has come.
    */
-  search: { candidates: 1_000, read: 20_000, unindexed: 10_000 },
+  search: { candidates: 1_000, read: 5_000, unindexed: 10_000 },
 
   accessTokenSeconds: 15 * 60,
   /** Access tokens that were found good and are not computed again, about half a kilobyte each. */

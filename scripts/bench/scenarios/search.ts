@@ -4,6 +4,7 @@ import { type Population, range } from "../population.ts";
 import { withClient } from "../postgres.ts";
 import { type Stage, withStage } from "../stage.ts";
 import { parley } from "../systems/parley.ts";
+import { cpuSince, readCpu } from "../usage.ts";
 import { type Bench, type Outcome, percentile, type Scenario } from "./scenario.ts";
 
 const pageItems = 50;
@@ -77,6 +78,8 @@ async function measure(bench: Bench): Promise<Outcome> {
     for (const [name, question] of Object.entries(questions)) {
       const order = await orderOf(stage, name, question);
       await stage.request({ ...order, requests: order.requests.slice(0, 1) });
+      const processes = { postgres: bench.postgres.processes };
+      const before = readCpu(processes);
       const { latencies } = await stage.request({
         ...order,
         requests: range(requests).flatMap(() => order.requests),
@@ -84,6 +87,8 @@ async function measure(bench: Bench): Promise<Outcome> {
       const sorted = latencies[name] ?? [];
       metrics[`${name}_p50_ms`] = percentile(sorted, 0.5);
       metrics[`${name}_p99_ms`] = percentile(sorted, 0.99);
+      // On a machine that does other things, too, this says more than the time.
+      metrics[`${name}_postgres_cpu_ms`] = (cpuSince(before, processes).postgres / requests) * 1_000;
       slowest.push(percentile(sorted, 0.99));
     }
     metrics.slowest_p99_ms = Math.max(...slowest);

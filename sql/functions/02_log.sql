@@ -83,7 +83,7 @@ BEGIN
 END
 $$;
 
-DROP FUNCTION IF EXISTS append_events;
+DROP FUNCTION IF EXISTS append_events, reaction_drafts;
 DROP TYPE IF EXISTS event_draft;
 CREATE TYPE event_draft AS (discussion_id uuid, user_id uuid, type text, data text, seq bigint);
 

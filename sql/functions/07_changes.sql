@@ -50,7 +50,6 @@ CREATE OR REPLACE TRIGGER messages_updated AFTER UPDATE ON messages
   REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
   FOR EACH STATEMENT EXECUTE FUNCTION messages_updated();
 
-DROP FUNCTION IF EXISTS reaction_drafts;
 CREATE FUNCTION reaction_drafts(event_type text, changed reactions[]) RETURNS event_draft[]
 LANGUAGE sql STABLE AS $$
   SELECT array_agg(

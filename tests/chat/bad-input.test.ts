@@ -15,8 +15,8 @@ import {
   unknownId,
 } from "./help.ts";
 
-/** What comes and goes by itself: sessions, their use, and what is counted or cached. */
-const volatile = /session|ticket|rate|limit|presence|signal|connection|instance/;
+/** What comes and goes by itself: sessions, their use, and what is counted, cached or made later. */
+const volatile = /session|ticket|rate|limit|presence|signal|connection|instance|search/;
 
 /** A digest of every table's rows, to see that nothing has changed. */
 async function digest(t: TestServer): Promise<Json> {

@@ -12,13 +12,16 @@ export function discardBody(event: H3Event): void {
   if (!request || request.complete || request.destroyed) return;
   const { "content-length": length, "transfer-encoding": encoding } = request.headers;
   if (length === undefined && encoding === undefined) return;
-  let bytes = 0;
-  const cutOff = () => request.socket.destroy();
-  const timer = setTimeout(cutOff, limits.discardMs).unref();
-  request.on("data", (piece: Buffer) => {
-    bytes += piece.length;
-    if (bytes > limits.discardedBytes) cutOff();
-  });
-  request.once("close", () => clearTimeout(timer));
+  const { socket } = request;
+  const most = socket.bytesRead + limits.discardedBytes;
+  const until = Date.now() + limits.discardMs;
+  // Not by the request's own events: of a body that nobody began to read, Node takes the listeners away.
+  const watch = setInterval(() => {
+    if (!request.complete && !socket.destroyed && socket.bytesRead <= most && Date.now() < until) return;
+    clearInterval(watch);
+    if (!request.complete) socket.destroy();
+  }, 50).unref();
   request.on("error", () => {});
+  // Who read it before may have left it paused.
+  request.resume();
 }

@@ -1,7 +1,7 @@
 // time limit: 180 s
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect } from "node:net";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import type { H3Event } from "h3";
@@ -78,6 +78,41 @@ test("what is too large is refused before it has come in", () =>
     assertProblem(avatar, 413, "payload_too_large");
     await assertNothingLeft(t.databaseUrl);
   }, env));
+
+test("who reads only when all is sent gets to read the refusal; who never stops sending is cut off", () =>
+  withServer(
+    async (t) => {
+      const ann = await register(t.url, "ann");
+      const socket = connect(Number(new URL(t.url).port), "localhost");
+      let answer = "";
+      let closed = false;
+      socket.on("error", () => {});
+      socket.on("close", () => {
+        closed = true;
+      });
+      const { type, body } = rawForm([[filePart, "x".repeat(8 * megabyte)]]);
+      socket.write(
+        `POST /api/v1/attachments HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${ann.token}\r\n` +
+          `Content-Type: ${type}\r\nTransfer-Encoding: chunked\r\n\r\n`,
+      );
+      const send = (bytes: Buffer) =>
+        new Promise<void>((resolve) => {
+          socket.write(`${bytes.length.toString(16)}\r\n`);
+          socket.write(bytes);
+          socket.write("\r\n", () => resolve());
+        });
+      await send(body);
+      socket.on("data", (data) => {
+        answer += data;
+      });
+      await eventually(() => assert.match(answer, /^HTTP\/1.1 413 .*payload_too_large/s));
+      assert.equal(closed, false);
+      for (let sent = 0; !closed && sent < 200; sent++) await send(Buffer.alloc(megabyte));
+      await eventually(() => assert.equal(closed, true));
+      await assertNothingLeft(t.databaseUrl);
+    },
+    { ...env, ATTACHMENT_MAX_BYTES: "100000" },
+  ));
 
 test("who breaks off leaves nothing behind", () =>
   withServer(async (t) => {

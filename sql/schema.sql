@@ -563,13 +563,11 @@ CREATE OR REPLACE FUNCTION public.attachments_released()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
-DECLARE
-  total_bytes bigint;
 BEGIN
-  WITH gone AS (DELETE FROM attachments AS a WHERE a.id = ANY (OLD.attachment_ids) RETURNING a.size)
-  SELECT sum(size) INTO total_bytes FROM gone;
-  IF TG_OP = 'UPDATE' AND total_bytes <= 256 * 1024 * 1024 THEN
-    DELETE FROM attachment_chunks AS c WHERE c.attachment_id = ANY (OLD.attachment_ids);
+  IF TG_OP = 'UPDATE' THEN
+    PERFORM erase_attachments(OLD.attachment_ids);
+  ELSE
+    DELETE FROM attachments AS a WHERE a.id = ANY (OLD.attachment_ids);
   END IF;
   RETURN NULL;
 END
@@ -581,13 +579,9 @@ CREATE OR REPLACE FUNCTION public.attachments_user_erased()
 AS $function$
 BEGIN
   DELETE FROM avatars AS v WHERE v.user_id = NEW.id;
-  WITH gone AS (
-    DELETE FROM attachments AS a WHERE a.id IN (
-      SELECT id FROM attachments AS u WHERE u.user_id = NEW.id AND u.discussion_id IS NULL
-      FOR UPDATE SKIP LOCKED)
-    RETURNING a.id
-  )
-  DELETE FROM attachment_chunks AS c USING gone WHERE c.attachment_id = gone.id;
+  PERFORM erase_attachments(array(
+    SELECT a.id FROM attachments AS a WHERE a.user_id = NEW.id AND a.discussion_id IS NULL
+    FOR UPDATE SKIP LOCKED));
   RETURN NULL;
 END
 $function$;
@@ -789,6 +783,21 @@ AS $function$
     SELECT max(own.seq) FROM messages AS own
     WHERE own.discussion_id = m.discussion_id AND own.sender_id = m.user_id AND own.seq > 0
   ))
+$function$;
+
+CREATE OR REPLACE FUNCTION public.erase_attachments(ids uuid[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  total_bytes bigint;
+BEGIN
+  WITH gone AS (DELETE FROM attachments AS a WHERE a.id = ANY (ids) RETURNING a.size)
+  SELECT sum(size) INTO total_bytes FROM gone;
+  IF total_bytes <= 256 * 1024 * 1024 THEN
+    DELETE FROM attachment_chunks AS c WHERE c.attachment_id = ANY (ids);
+  END IF;
+END
 $function$;
 
 CREATE OR REPLACE FUNCTION public.erase_events(of_discussions uuid[])

@@ -79,7 +79,7 @@ inBrowser("no name, message, file name or snippet becomes more than text", () =>
       await page.getByRole("button", { name: button }).click();
       await page.getByLabel(label).fill("<");
       await page.locator("#results li").first().waitFor();
-      await page.keyboard.press("Escape");
+      await page.locator("#finder").getByRole("button", { name: "Close" }).click();
     }
     await assertUnharmed(reader);
     await page.getByRole("searchbox", { name: "Search messages" }).fill("findme");

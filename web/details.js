@@ -8,6 +8,8 @@ const FOR_EVER = "9999-12-31T00:00:00.000Z";
 const KINDS = {
   public: "A public group: anyone may find and join it.",
   private: "A private group: only its members know of it.",
+  1: "Notes to yourself.",
+  2: "Between the two of you only.",
 };
 
 /** The dialog about one discussion: who is in it, what one wants to hear of it, and the ways out of it. */
@@ -56,7 +58,7 @@ export class Details {
     const more = member_count - members.length;
     byId("details-error").textContent = "";
     byId("details-title").textContent = title;
-    byId("details-kind").textContent = isGroup ? KINDS[visibility] : "Between the two of you only.";
+    byId("details-kind").textContent = KINDS[isGroup ? visibility : member_count];
     byId("name-form").hidden = !isGroup || my_role === "member";
     byId("members").replaceChildren(
       ...members.map((member) => memberItem(member, discussion, acts)),

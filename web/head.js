@@ -37,9 +37,13 @@ export class Head {
   }
 
   #subtitle({ kind, members, member_count, visibility }) {
-    const { me, presence } = this.#context;
+    const { me, people, presence } = this.#context;
     const others = members.map(({ user_id }) => user_id).filter((id) => id !== me);
-    if (kind === "direct") return others.length > 0 ? presence.words(others[0]) : "";
+    if (kind === "direct") {
+      const [other] = others;
+      const about = other ? [presence.words(other), people.get(other)?.status_text] : [];
+      return about.filter(Boolean).join(" · ");
+    }
     const count = member_count === 1 ? "1 member" : `${member_count} members`;
     const online = others.filter((id) => presence.isOnline(id)).length;
     const kindWords = visibility === "public" ? "Public group" : "Group";

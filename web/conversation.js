@@ -104,9 +104,15 @@ export class Conversation {
     this.#read();
   }
 
+  /** What is not stored yet has its place below the newest. */
   placePending(entry) {
+    if (!this.#visit.messages.isAtNewest) return;
     this.#timeline.placePending(entry);
     this.#showEnds();
+  }
+
+  #placeWaiting() {
+    for (const entry of this.#context.outbox.waiting(this.#id)) this.placePending(entry);
   }
 
   /** The connection is back: try what failed without it. */
@@ -152,7 +158,7 @@ export class Conversation {
     const around = seq ?? (unreadAfter === null ? undefined : unreadAfter + 1);
     await this.#load(visit, { around }, (messages) => {
       this.#timeline.place(messages);
-      for (const entry of this.#context.outbox.waiting(this.#id)) this.#timeline.placePending(entry);
+      this.#placeWaiting();
       this.#timeline.toEnd();
       if (unreadAfter !== null) this.#timeline.markUnread(unreadAfter)?.scrollIntoView({ block: "nearest" });
       if (seq !== null && !this.#timeline.reveal(seq)) notify("This message is not there.");
@@ -175,6 +181,7 @@ export class Conversation {
     if (this.#visit.loading) return;
     this.#load(this.#visit, where, (messages) => {
       this.#timeline.place(messages, { hold: true });
+      if ("after" in where) this.#placeWaiting();
       requestAnimationFrame(() => this.#scrolled());
     });
   }
@@ -265,12 +272,8 @@ export class Conversation {
   }
 
   #lastOwn() {
-    const last = this.#visit?.messages.last ?? 0;
-    for (let seq = last; this.#visit?.messages.has(seq); seq--) {
-      const message = this.#visit.messages.get(seq);
-      if (message.sender_id === this.#context.me && !message.deleted_at) return message;
-    }
-    return null;
+    const isOwn = ({ sender_id, deleted_at }) => sender_id === this.#context.me && !deleted_at;
+    return this.#visit.messages.findLast(isOwn);
   }
 
   #openMenu(message, button) {

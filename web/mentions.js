@@ -51,7 +51,6 @@ export class Mentions {
   #draw() {
     this.#list.replaceChildren(...this.#suggested.map((user, index) => this.#option(user, index)));
     this.#list.hidden = this.#suggested.length === 0;
-    this.#area.setAttribute("aria-expanded", String(!this.#list.hidden));
     if (this.#list.hidden) this.#area.removeAttribute("aria-activedescendant");
     else this.#area.setAttribute("aria-activedescendant", `suggestion-${this.#index}`);
   }

@@ -63,6 +63,12 @@ export class Messages {
     return this.#bySeq.get(seq) ?? this.#quoted.get(seq);
   }
 
+  /** The latest of the stretch of which that holds, or null. */
+  findLast(holds) {
+    for (let seq = this.last; this.has(seq); seq--) if (holds(this.get(seq))) return this.get(seq);
+    return null;
+  }
+
   /** Takes a page that joins the stretch; gives its messages as they are now, and those added meanwhile. */
   load(fetch) {
     return this.#load(fetch, ({ items, has_after }) => {

@@ -19,11 +19,9 @@ export class Reading {
 
   /** Gives the last `seq` read so far, or null when there is nothing unread. */
   begin(id) {
-    if (id !== this.#id) {
-      this.#id = id;
-      this.#read = 0;
-      this.#saved = 0;
-    }
+    this.#id = id;
+    this.#read = 0;
+    this.#saved = 0;
     const discussion = this.#discussion();
     const mine = discussion?.members.find(({ user_id }) => user_id === this.#context.me);
     return mine && discussion.unread_count > 0 ? mine.last_read_seq : null;
@@ -65,8 +63,8 @@ export class Reading {
     const id = this.#id;
     this.#timer ||= setTimeout(async () => {
       this.#timer = 0;
-      if (id !== this.#id) return;
       const seq = this.#read;
+      if (id !== this.#id || seq === 0) return;
       const isSaved = await api.markRead(id, seq).then(
         () => true,
         () => false,

@@ -65,7 +65,7 @@ export class Sidebar {
 
   #fill(link, discussion) {
     const { last_message: last, unread_count: unread, created_at } = discussion;
-    if (link.title !== discussion.title) link.picture = picture(discussion, this.#context);
+    if (link.title !== discussion.title || !link.picture) link.picture = picture(discussion, this.#context);
     link.title = discussion.title;
     const many = unread >= 1000 ? "999+" : String(unread);
     const content = [

@@ -122,4 +122,30 @@ inBrowser("reactions are counted, one's own stand out, and pointing at them tell
   }),
 );
 
+inBrowser("the keyboard alone reaches the menu of a message, and stays where it was", () =>
+  withTalk(async ({ ann, bob }) => {
+    await bob.write("No mouse today.");
+    await ann.shows(["No mouse today."]);
+    const { keyboard } = ann.page;
+    const focused = () => ann.page.evaluate("document.activeElement.dataset.act ?? ''");
+    await ann.page.getByRole("textbox", { name: "Message" }).focus();
+    for (let n = 0; n < 5 && (await focused()) !== "menu"; n++) await keyboard.press("Shift+Tab");
+    assert.equal(await focused(), "menu");
+    await keyboard.press("Enter");
+    await keyboard.press("ArrowRight");
+    await keyboard.press("Enter");
+    await bob.message("No mouse").getByRole("button", { name: "❤️" }).waitFor();
+    await ann.message("No mouse").getByRole("button", { name: "❤️" }).waitFor();
+    assert.equal(await focused(), "menu");
+    await keyboard.press("Enter");
+    await keyboard.press("Escape");
+    assert.equal(await focused(), "menu");
+    await keyboard.press("Tab");
+    assert.equal(await focused(), "react ❤️");
+    await keyboard.press("Enter");
+    await bob.message("No mouse").getByRole("button", { name: "❤️" }).waitFor({ state: "detached" });
+    for (const person of [ann, bob]) person.assertNoErrors();
+  }),
+);
+
 test.run();

@@ -13,6 +13,7 @@ inBrowser("a reply quotes what it answers and leads there, however far up it sta
   withTalk(async ({ ann, bob, asAnn, asBob, id }) => {
     await asAnn.send(id, "What I said at the very beginning.");
     for (let n = 2; n <= 120; n++) await asBob.send(id, `Line ${n}`);
+    await asAnn.ok("PUT", `/discussions/${id}/read`, { seq: 120 });
     await ann.page.reload();
     await ann.message("Line 120").waitFor();
     await asBob.send(id, "Still true!", { reply_to_seq: 1 });

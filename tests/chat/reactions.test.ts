@@ -96,6 +96,41 @@ test("any single emoji is a reaction, whatever it is made of", () =>
     }
   }, env));
 
+test("events, history and answers spell an emoji alike, however it was given", () =>
+  withServer(async (t) => {
+    const { ann, bob, id, cursor } = await createPair(t.url);
+    const stream = await openReady("ws", ann);
+    await ann.send(id, "one");
+    for (const each of [...bareEmoji, "❤️", "👩🏾‍🚀", "1⃣"]) {
+      assertDone(await byRest(bob).react(id, 1, each), each);
+      const { reactions } = await messageAt(ann, id, 1);
+      const spelled = reactions.at(-1).emoji;
+      await stream.until(() => ofType(stream, "reaction.added").some((event) => event.emoji === spelled));
+      assertDone(await byRest(bob).unreact(id, 1, spelled), "by the name under which it is shown");
+      await stream.until(() => ofType(stream, "reaction.removed").some((event) => event.emoji === spelled));
+      assert.equal((await messageAt(ann, id, 1)).reactions.length, reactions.length - 1);
+    }
+    // The two spellings of one heart are one kind or two, and lead every client to the same.
+    for (const [client, heart] of [
+      [ann, "❤"],
+      [bob, "❤️"],
+    ] as const)
+      assertDone(await byRest(client).react(id, 1, heart));
+    const shown = (await messageAt(ann, id, 1)).reactions;
+    for (const { name, events } of await replays(t, bob, cursor)) {
+      const held = new Set<string>();
+      for (const { type, emoji, user_id } of events) {
+        if (type === "reaction.added") held.add(`${emoji} ${user_id}`);
+        if (type === "reaction.removed") held.delete(`${emoji} ${user_id}`);
+      }
+      const expected = shown.flatMap((kind: Json) =>
+        kind.user_ids.map((user: string) => `${kind.emoji} ${user}`),
+      );
+      assert.deepEqual([...held].sort(), expected.sort(), name);
+    }
+    stream.cut();
+  }, env));
+
 test("a short name of one's own is a reaction too", () =>
   withServer(async (t) => {
     const { ann, id } = await createPair(t.url);

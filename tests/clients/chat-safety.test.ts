@@ -95,6 +95,15 @@ inBrowser("no name, message, file name or snippet becomes more than text", () =>
         `${content} in ${found.join("\n")}`,
       );
     await reader.picture("corpus");
+    // Nor does it burst the smallest windows.
+    await evil.send(id, `wide${"W".repeat(500)} https://example.com/${"w/".repeat(300)}`);
+    await reader.message("wide").waitFor();
+    await page.setViewportSize({ width: 360, height: 740 });
+    for (const place of ["document.documentElement", "scroller", "messages"]) {
+      const [width, room] = (await page.evaluate(`[${place}.scrollWidth, ${place}.clientWidth]`)) as number[];
+      assert.ok((width ?? 0) <= (room ?? 0), `${place}: ${width} in ${room}`);
+    }
+    await reader.picture("corpus-narrow");
     reader.assertNoErrors();
   }),
 );

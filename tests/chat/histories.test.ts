@@ -49,10 +49,11 @@ const acts: [number, Act][] = [
   [3, (world, _, way, id) => way.remove(id, anySeq(world))],
   [6, (world, _, way, id) => way.react(id, anySeq(world), pick(world, ["👍", "🎉", "👩🏾‍🚀"]))],
   [4, (world, _, way, id) => way.unreact(id, anySeq(world), pick(world, ["👍", "🎉", "👩🏾‍🚀"]))],
-  [5, (world, _, way, id) => way.read(id, anySeq(world))],
+  // Often beyond the end, as everybody who sends has read all before.
+  [5, (world, _, way, id) => way.read(id, 4 * anySeq(world))],
   [2, (_, client, __, id) => client.call("POST", `/discussions/${id}/join`)],
-  [2, (w, client, _, id) => client.call("POST", `/discussions/${id}/members`, { user_ids: [anyone(w)] })],
-  [2, (world, client, _, id) => client.call("DELETE", `/discussions/${id}/members/${anyone(world)}`)],
+  [3, (w, client, _, id) => client.call("POST", `/discussions/${id}/members`, { user_ids: [anyone(w)] })],
+  [4, (world, client, _, id) => client.call("DELETE", `/discussions/${id}/members/${anyone(world)}`)],
   [
     2,
     (world, client, _, id) => {
@@ -75,7 +76,8 @@ const acts: [number, Act][] = [
       world.ids.push((await client.ok("POST", "/discussions", body)).id);
     },
   ],
-  [0.3, (_, client, __, id) => client.call("DELETE", `/discussions/${id}`)],
+  // Not one of the first, in which most of it happens.
+  [1, (w, client) => client.call("DELETE", `/discussions/${pick(w, w.ids.slice(2))}`)],
 ];
 
 const allWeights = acts.reduce((sum, [weight]) => sum + weight, 0);
@@ -167,14 +169,8 @@ for (const salt of range(1, 2)) {
         ...followers.map((follower) => follow(world, follower, total)),
         ...range(1, 8).map(comeLate),
       ]);
-      for (const type of [
-        "message.updated",
-        "message.deleted",
-        "reaction.added",
-        "read.updated",
-        "member.removed",
-      ])
-        assert.ok(world.heard.has(type), `there was no ${type}`);
+      const types = [...world.heard].filter((type) => type.includes("."));
+      assert.ok(types.length >= 6, `there was little to follow: ${types}`);
       const later = (await t.another()).url;
       for (const { kind, state, kept } of followers) {
         await replayToEnd(world, kind, pick(world, world.urls), state);

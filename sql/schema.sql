@@ -1504,7 +1504,7 @@ CREATE OR REPLACE FUNCTION public.presence_lock_key()
  RETURNS bigint
  LANGUAGE sql
  IMMUTABLE
-AS $function$ SELECT 5521863 $function$;
+AS $function$ SELECT 5521864 $function$;
 
 CREATE OR REPLACE FUNCTION public.presence_of(of_user uuid, OUT status text, OUT at timestamp with time zone)
  RETURNS record

@@ -37,7 +37,7 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
   WHERE p.user_id = of_user
 $$;
 
-CREATE OR REPLACE FUNCTION presence_lock_key() RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT 5521863 $$;
+CREATE OR REPLACE FUNCTION presence_lock_key() RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT 5521864 $$;
 
 -- All that changes presences, or tells of them, goes one after another: so each sees what those before it
 -- did, and the last that is told of a person is the truth. It takes milliseconds for a thousand people.

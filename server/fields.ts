@@ -92,7 +92,7 @@ export function requireContent<
 export const timestampSchema = z
   .string()
   .regex(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?\+00$/, "is not a timestamp")
-  .refine((value) => !Number.isNaN(Date.parse(value)));
+  .refine(isDate, { error: "is not a timestamp" });
 /** A point in time as clients write it: RFC 3339 with any offset. Postgres has no year 0. */
 export const momentSchema = z.iso
   .datetime({ offset: true })
@@ -142,4 +142,10 @@ export function pageCursorSchema<T extends z.ZodType>(key: T) {
 
 export function encodePageCursor(key: unknown): string {
   return Buffer.from(JSON.stringify(key)).toString("base64url");
+}
+
+/** 30 February, which JavaScript takes for a day of March, is none, and Postgres has no year 0. */
+function isDate(value: string): boolean {
+  const time = Date.parse(value);
+  return value > "0001" && !Number.isNaN(time) && new Date(time).toISOString().startsWith(value.slice(0, 10));
 }

@@ -19,9 +19,14 @@ export const limits = {
   pageDefault: 50,
   pageMost: 200,
   membersPerCall: 100,
+  /** Discussions that an account which is erased leaves in one transaction, with a lock for each. */
+  leavingAtOnce: 100,
   /** Different reactions to one message. */
   reactionKinds: 50,
   searchCharacters: 256,
+  /** Searches of one person at once, and of all that wait for their turn. */
+  searchesPerUser: 5,
+  searchesWaiting: 200,
   /**
    * `candidates` are ranked together, in 5 ms, and make full pages. Who sees no more than `read` messages has
    * all of them read, in 5 ms. Of those not indexed yet, which come from a second or two, `unindexed` are

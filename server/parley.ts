@@ -32,7 +32,7 @@ import { startIndexing } from "./commands/indexing.ts";
 import { startMaintenance } from "./commands/maintenance.ts";
 import { createSender } from "./commands/messages.ts";
 import { createPasswords } from "./commands/passwords.ts";
-import { createPlaces } from "./commands/places.ts";
+import { createPlaces, type Places } from "./commands/places.ts";
 import { createReadMarks } from "./commands/reads.ts";
 import { createTokens } from "./commands/tokens.ts";
 import { TypingSignals } from "./commands/typing.ts";
@@ -144,12 +144,20 @@ async function createParts(
       maxBytes: config.attachmentMaxBytes,
       log,
     },
+    inSearchPlace: createSearchPlaces(config.poolSize),
     inUploadPlace: createPlaces(limits.uploadsAtOnce, limits.uploadsPerUser),
     inAvatarPlace: createPlaces(limits.avatarsAtOnce, limits.avatarsPerUser),
     feed,
     hub,
     joins: { pool, feed, hub, inTurn: createLine(limits.replaysAtOnce, Number.POSITIVE_INFINITY) },
   };
+}
+
+/** Searches take their time: half of the pool is left to others. */
+function createSearchPlaces(poolSize: number): Places {
+  const places = createPlaces(Number.POSITIVE_INFINITY, limits.searchesPerUser);
+  const inTurn = createLine(Math.floor(poolSize / 2), limits.searchesWaiting);
+  return (userId, task) => places(userId, () => inTurn(task));
 }
 
 /** Hashes keep a core busy each: the processes of this machine together run as many as it has cores. */

@@ -21,6 +21,13 @@ export async function deleteBlock(db: Database, blockerId: string, blockedId: st
   `);
 }
 
+/** Blocks by and of a user. */
+export async function deleteBlocksOf(db: Database, userId: string): Promise<void> {
+  await db.query(sql.unsafe`
+    DELETE FROM blocks WHERE blocker_id = ${userId}::uuid OR blocked_id = ${userId}::uuid
+  `);
+}
+
 /** Whom a user has blocked, the latest first. Key: [created_at, blocked_id]. */
 export async function listBlocks(
   db: Database,

@@ -146,6 +146,7 @@ export async function updateDiscussion(
  * Most of it is done here already, as the triggers do it under the locks that others wait for.
  */
 export async function deleteDiscussion(db: Database, id: string): Promise<void> {
+  await db.query(sql.unsafe`SELECT lock_discussions(array[${id}::uuid])`);
   await db.query(sql.unsafe`DELETE FROM messages WHERE discussion_id = ${id}::uuid`);
   await db.query(sql.unsafe`SELECT erase_events(array[${id}::uuid])`);
   await db.query(sql.unsafe`DELETE FROM discussions WHERE id = ${id}::uuid`);

@@ -595,7 +595,6 @@ DECLARE
   its_identity text := discussion_identity('direct', NULL, ARRAY[block.blocker_id, block.blocked_id]);
   its_id uuid;
 BEGIN
-  PERFORM lock_pair(its_identity);
   SELECT d.id INTO its_id FROM discussions AS d WHERE d.identity = its_identity;
   IF its_id IS NOT NULL THEN
     PERFORM lock_discussions(ARRAY[its_id]);
@@ -603,6 +602,18 @@ BEGIN
     WHERE m.discussion_id = its_id AND m.user_id = block.blocked_id;
   END IF;
   RETURN NULL;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.blocks_changing()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  block blocks := CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+BEGIN
+  PERFORM lock_pair(discussion_identity('direct', NULL, ARRAY[block.blocker_id, block.blocked_id]));
+  RETURN block;
 END
 $function$;
 
@@ -722,6 +733,15 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.discussions_to_leave(leaver uuid)
+ RETURNS SETOF uuid
+ LANGUAGE sql
+ STABLE
+AS $function$
+  SELECT m.discussion_id FROM members AS m JOIN discussions AS d ON d.id = m.discussion_id
+  WHERE m.user_id = leaver AND (d.kind = 'group' OR NOT has_others(d.id, leaver))
+$function$;
+
 CREATE OR REPLACE FUNCTION public.discussions_updated()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -809,46 +829,23 @@ AS $function$
 $function$;
 
 CREATE OR REPLACE FUNCTION public.erase_user(erased_id uuid, current_hash text)
- RETURNS boolean
+ RETURNS text
  LANGUAGE plpgsql
 AS $function$
-DECLARE
-  left_ids uuid[];
-  deserted_ids uuid[];
-  left_id uuid;
 BEGIN
-  -- Who adds the person somewhere right now waits for this row, then finds it erased.
   PERFORM FROM users AS u
   WHERE u.id = erased_id AND u.password_hash = current_hash AND u.erased_at IS NULL FOR UPDATE;
   IF NOT FOUND THEN
-    RETURN false;
+    RETURN 'wrong';
   END IF;
-  DELETE FROM blocks AS b WHERE b.blocker_id = erased_id OR b.blocked_id = erased_id;
-  left_ids := array(
-    SELECT m.discussion_id FROM members AS m JOIN discussions AS d ON d.id = m.discussion_id
-    WHERE m.user_id = erased_id AND (d.kind = 'group' OR NOT has_others(d.id, erased_id)));
-  PERFORM lock_discussions(left_ids);
-  deserted_ids := array(SELECT id FROM unnest(left_ids) AS id WHERE NOT has_others(id, erased_id));
-  UPDATE members AS m SET role = 'owner'
-  FROM unnest(left_ids) AS l (id) CROSS JOIN LATERAL (
-    SELECT h.user_id FROM members AS h WHERE h.discussion_id = l.id AND h.user_id <> erased_id
-    ORDER BY h.role = 'admin' DESC, h.joined_at, h.user_id LIMIT 1
-  ) AS heir
-  WHERE m.discussion_id = l.id AND m.user_id = heir.user_id AND NOT EXISTS (
-    SELECT FROM members AS o WHERE o.discussion_id = l.id AND o.user_id <> erased_id AND o.role = 'owner');
-  FOREACH left_id IN ARRAY left_ids LOOP
-    PERFORM set_group_identity(d.id, d.name, '{}', ARRAY[erased_id]) FROM discussions AS d
-    WHERE d.id = left_id AND d.id <> ALL (deserted_ids);
-  END LOOP;
-  DELETE FROM messages AS m WHERE m.discussion_id = ANY (deserted_ids);
-  PERFORM erase_events(deserted_ids);
-  DELETE FROM discussions AS d WHERE d.id = ANY (deserted_ids);
-  DELETE FROM members AS m WHERE m.user_id = erased_id AND m.discussion_id = ANY (left_ids);
-  UPDATE sessions AS s SET revoked_at = now() WHERE s.user_id = erased_id AND s.revoked_at IS NULL;
+  IF EXISTS (SELECT FROM discussions_to_leave(erased_id)) THEN
+    RETURN 'again';
+  END IF;
   UPDATE users AS u SET username = 'deleted-' || substr(md5(gen_random_uuid()::text), 1, 24),
     display_name = 'Deleted user', email = NULL, password_hash = '', status_text = '', erased_at = now()
   WHERE u.id = erased_id;
-  RETURN true;
+  UPDATE sessions AS s SET revoked_at = now() WHERE s.user_id = erased_id AND s.revoked_at IS NULL;
+  RETURN 'erased';
 END
 $function$;
 
@@ -1067,6 +1064,43 @@ CREATE OR REPLACE FUNCTION public.last_seq(of_discussion uuid)
  STABLE PARALLEL SAFE
 AS $function$
   SELECT coalesce(max(m.seq), 0) FROM messages AS m WHERE m.discussion_id = of_discussion
+$function$;
+
+CREATE OR REPLACE FUNCTION public.leave_discussions(leaver uuid, most integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  left_ids uuid[] := array(SELECT id FROM discussions_to_leave(leaver) AS id ORDER BY id LIMIT most);
+  deserted_ids uuid[];
+  heirs members[];
+BEGIN
+  PERFORM FROM discussions AS d WHERE d.id = ANY (left_ids) ORDER BY d.id FOR NO KEY UPDATE;
+  PERFORM lock_discussions(left_ids);
+  deserted_ids := array(SELECT id FROM unnest(left_ids) AS id WHERE NOT has_others(id, leaver));
+  heirs := array(
+    SELECT heir FROM unnest(left_ids) AS id CROSS JOIN LATERAL (
+      SELECT h FROM members AS h WHERE h.discussion_id = id AND h.user_id <> leaver
+      ORDER BY h.role = 'admin' DESC, h.joined_at, h.user_id LIMIT 1
+    ) AS first (heir)
+    WHERE NOT EXISTS (
+      SELECT FROM members AS o WHERE o.discussion_id = id AND o.user_id <> leaver AND o.role = 'owner'));
+  PERFORM FROM members AS m
+  WHERE m.discussion_id = ANY (left_ids) AND (m.user_id = leaver
+    OR EXISTS (
+      SELECT FROM unnest(heirs) AS h WHERE h.discussion_id = m.discussion_id AND h.user_id = m.user_id))
+  ORDER BY m.discussion_id, m.user_id FOR UPDATE;
+  PERFORM set_group_identity(d.id, d.name, '{}', ARRAY[leaver]) FROM discussions AS d
+  WHERE d.id = ANY (left_ids) AND d.id <> ALL (deserted_ids);
+  DELETE FROM messages AS m WHERE m.discussion_id = ANY (deserted_ids);
+  PERFORM erase_events(deserted_ids);
+
+  UPDATE members AS m SET role = 'owner' FROM unnest(heirs) AS h
+  WHERE m.discussion_id = h.discussion_id AND m.user_id = h.user_id;
+  DELETE FROM discussions AS d WHERE d.id = ANY (deserted_ids);
+  DELETE FROM members AS m WHERE m.user_id = leaver AND m.discussion_id = ANY (left_ids);
+  RETURN cardinality(left_ids);
+END
 $function$;
 
 CREATE OR REPLACE FUNCTION public.leave_instance(of_instance uuid, grace_ms integer)
@@ -1298,14 +1332,6 @@ AS $function$
   SELECT CASE WHEN content LIKE '%@%' THEN find_mentioned(of_discussion, content) ELSE '{}' END
 $function$;
 
-CREATE OR REPLACE FUNCTION public.message_json(m messages)
- RETURNS text
- LANGUAGE sql
- STABLE PARALLEL SAFE
-AS $function$
-  SELECT message_json(m, reactions_json(m.discussion_id, m.seq))
-$function$;
-
 CREATE OR REPLACE FUNCTION public.message_json(m messages, reactions text)
  RETURNS text
  LANGUAGE sql
@@ -1321,6 +1347,14 @@ AS $function$
     ',"reactions":', reactions, ',"created_at":"', wire_time(m.created_at),
     '","edited_at":', coalesce('"' || wire_time(m.edited_at) || '"', 'null'),
     ',"deleted_at":', coalesce('"' || wire_time(m.deleted_at) || '"', 'null'), '}')
+$function$;
+
+CREATE OR REPLACE FUNCTION public.message_json(m messages)
+ RETURNS text
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT message_json(m, reactions_json(m.discussion_id, m.seq))
 $function$;
 
 CREATE OR REPLACE FUNCTION public.message_line(m messages)
@@ -1700,6 +1734,7 @@ AS $function$
 #variable_conflict use_column
 DECLARE
   most_scopes CONSTANT int := 8;
+  most_unindexed_bytes CONSTANT int := 1024 * 1024; -- of long texts some 0.2 s
   likes text[] := array(SELECT '%' || p || '%' FROM unnest(patterns) AS p);
   mine uuid[];
   documents bigint;
@@ -1726,12 +1761,15 @@ BEGIN
   RETURN QUERY
   SELECT u.discussion_id, u.seq, u.position, NULL::bigint, u.sender_id, u.words COLLATE "C"
   FROM (
-    SELECT m.*, search_words(m.content) AS words FROM (
-      SELECT * FROM messages WHERE position > indexed_to AND position BETWEEN oldest AND newest
-      ORDER BY position DESC LIMIT most_unindexed
-    ) AS m
-    WHERE m.discussion_id IN (SELECT unnest(mine)) AND m.deleted_at IS NULL
-      AND (of_sender IS NULL OR m.sender_id = of_sender)
+    SELECT own.*, search_words(own.content) AS words FROM (
+      SELECT m.*, sum(octet_length(m.content)) OVER (ORDER BY m.position DESC) AS bytes FROM (
+        SELECT * FROM messages WHERE position > indexed_to AND position BETWEEN oldest AND newest
+        ORDER BY position DESC LIMIT most_unindexed
+      ) AS m
+      WHERE m.discussion_id IN (SELECT unnest(mine)) AND m.deleted_at IS NULL
+        AND (of_sender IS NULL OR m.sender_id = of_sender)
+    ) AS own
+    WHERE own.bytes <= most_unindexed_bytes
     OFFSET 0
   ) AS u
   WHERE u.words LIKE ALL (likes)
@@ -2114,6 +2152,8 @@ $function$;
 CREATE TRIGGER attachments_deleted AFTER DELETE ON public.attachments REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION attachments_deleted();
 
 CREATE TRIGGER blocks_changed AFTER INSERT OR DELETE ON public.blocks FOR EACH ROW EXECUTE FUNCTION blocks_changed();
+
+CREATE TRIGGER blocks_changing BEFORE INSERT OR DELETE ON public.blocks FOR EACH ROW EXECUTE FUNCTION blocks_changing();
 
 CREATE TRIGGER discussions_deleted AFTER DELETE ON public.discussions REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION discussions_deleted();
 

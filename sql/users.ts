@@ -47,10 +47,17 @@ export async function findPasswordHash(db: Database, id: string): Promise<string
   `);
 }
 
-/** Erases an account, if that is still its password hash; tells whether it was. See erase_user(). */
-export async function eraseUser(db: Database, id: string, currentHash: string): Promise<boolean> {
-  return db.oneFirst(sql.type(z.object({ erased: z.boolean() }))`
-    SELECT erase_user(${id}::uuid, ${currentHash}) AS erased
+/** Leaves what a user who goes has to leave, at most `most` discussions; gives how many it was. */
+export async function leaveDiscussions(db: Database, id: string, most: number): Promise<number> {
+  return db.oneFirst(sql.type(z.object({ count: z.number() }))`
+    SELECT leave_discussions(${id}::uuid, ${most}) AS count
+  `);
+}
+
+/** Erases an account that has left its discussions, if that is still its password hash. See erase_user(). */
+export async function eraseUser(db: Database, id: string, currentHash: string) {
+  return db.oneFirst(sql.type(z.object({ outcome: z.enum(["erased", "wrong", "again"]) }))`
+    SELECT erase_user(${id}::uuid, ${currentHash}) AS outcome
   `);
 }
 

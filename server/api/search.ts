@@ -45,21 +45,20 @@ export function searchRoutes(parts: Parts): Route[] {
       rate: "search",
       query: searchQuery,
       answers: { 200: pageOf(foundMessageSchema) },
-      refusals: ["discussion_not_found", "not_a_member"],
+      refusals: ["discussion_not_found", "not_a_member", "overloaded"],
       handle: async ({ caller, query }) => {
         const { range, after } = readPlace(query.cursor);
-        const found = await searchMessages(
-          parts.pool,
-          {
-            ...readQuestion(query.q),
-            reader_id: caller.user_id,
-            discussion_id: query.discussion_id,
-            sender_id: query.sender_id,
-            range,
-            after,
-            limit: query.limit,
-          },
-          limits.search,
+        const question = {
+          ...readQuestion(query.q),
+          reader_id: caller.user_id,
+          discussion_id: query.discussion_id,
+          sender_id: query.sender_id,
+          range,
+          after,
+          limit: query.limit,
+        };
+        const found = await parts.inSearchPlace(caller.user_id, () =>
+          searchMessages(parts.pool, question, limits.search),
         );
         if (query.discussion_id) requireMembership(found.standing);
         const items = found.items

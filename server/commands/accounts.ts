@@ -1,3 +1,4 @@
+import { deleteBlocksOf } from "../../sql/blocks.ts";
 import { type Database, inTransaction, type Pool } from "../../sql/database.ts";
 import {
   findLiveSession,
@@ -16,6 +17,7 @@ import {
   findPasswordHash,
   holdPassword,
   insertUser,
+  leaveDiscussions,
   updateUser,
 } from "../../sql/users.ts";
 import { fail } from "../errors.ts";
@@ -154,11 +156,20 @@ export async function updateMe(
 export async function eraseMe(parts: AccountParts, userId: string, password: string): Promise<void> {
   const current = await findPasswordHash(parts.pool, userId);
   const matches = await parts.passwords.verify(current, password);
-  const erased =
-    matches &&
-    current !== null &&
-    (await inTransaction(parts.pool, (transaction) => eraseUser(transaction, userId, current)));
-  if (!erased) fail("invalid_credentials", "The password is wrong");
+  if (!matches || current === null) return fail("invalid_credentials", "The password is wrong");
+  // Somebody may add the user to a group at the last moment, but not for ever.
+  for (let attempt = 0; attempt < 5; attempt++) {
+    await leaveAll(parts.pool, userId);
+    const outcome = await inTransaction(parts.pool, (db) => eraseUser(db, userId, current));
+    if (outcome === "wrong") fail("invalid_credentials", "The password is wrong");
+    if (outcome === "erased") return deleteBlocksOf(parts.pool, userId);
+  }
+  fail("overloaded", "Others keep adding you to groups; try again");
+}
+
+async function leaveAll(pool: Pool, userId: string): Promise<void> {
+  const most = limits.leavingAtOnce;
+  while ((await inTransaction(pool, (db) => leaveDiscussions(db, userId, most))) === most);
 }
 
 async function changedPassword(parts: AccountParts, userId: string, changes: MeChanges) {

@@ -53,14 +53,15 @@ export class RecentEvents {
    * tell it as it is now, with the reactions of their time.
    */
   rewrite(change: LogEvent): void {
-    const changed = readChange(change);
+    const prefix = prefixOf(change);
+    // Alike in all of them but for the reactions.
+    let told = change.type === "message.updated" ? cut(change.data) : null;
     for (let index = this.#first; index < this.#events.length; index++) {
       const encoded = this.#events[index];
-      if (!encoded?.event.data.startsWith(changed.prefix)) continue;
-      const { message } = JSON.parse(encoded.event.data);
-      const { reactions } = message;
-      const data = JSON.stringify({ message: { ...message, ...changed.fields, reactions } });
-      const rewritten = encoded.withData(encoded.event.type, data);
+      if (!encoded?.event.data.startsWith(prefix)) continue;
+      const { type, data } = encoded.event;
+      told ??= cut(toTombstone(data, change));
+      const rewritten = encoded.withData(type, told.before + cut(data).reactions + told.after);
       this.#bytes += weight(rewritten) - weight(encoded);
       this.#events[index] = rewritten;
     }
@@ -80,12 +81,24 @@ export class RecentEvents {
   }
 }
 
-/** How the events of a message begin (see message_json() in sql/functions), and what of it changed. */
-function readChange({ discussion_id, type, data }: LogEvent) {
-  const { message, seq, deleted_at } = JSON.parse(data);
-  const prefix = `{"message":{"discussion_id":"${discussion_id}","seq":${message?.seq ?? seq},`;
-  const fields = type === "message.deleted" ? { content: "", attachments: [], deleted_at } : message;
-  return { prefix, fields };
+/** How the events of a changed message begin; see message_json() in sql/functions. */
+function prefixOf({ discussion_id, data }: LogEvent): string {
+  const { message, seq } = JSON.parse(data);
+  return `{"message":{"discussion_id":"${discussion_id}","seq":${message?.seq ?? seq},`;
+}
+
+/** Cuts what tells of a message at its reactions. In texts, quotation marks have a backslash before them. */
+function cut(data: string): { before: string; reactions: string; after: string } {
+  const from = data.lastIndexOf('"reactions":') + '"reactions":'.length;
+  const to = data.lastIndexOf(',"created_at":"');
+  return { before: data.slice(0, from), reactions: data.slice(from, to), after: data.slice(to) };
+}
+
+function toTombstone(data: string, deletion: LogEvent): string {
+  const { deleted_at } = JSON.parse(deletion.data);
+  return JSON.stringify({
+    message: { ...JSON.parse(data).message, content: "", attachments: [], deleted_at },
+  });
 }
 
 /** Bytes in memory, about: the text, its encodings as SSE and as a frame, and what belongs to them. */

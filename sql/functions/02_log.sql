@@ -53,7 +53,8 @@ CREATE OR REPLACE FUNCTION log_lock_key() RETURNS bigint LANGUAGE sql IMMUTABLE 
 -- lock is held: under READ COMMITTED it sees all that was committed before. With an older snapshot, which the
 -- other levels keep, a position would be given twice, once in each table, so they are refused.
 --
--- Lock order: discussions, then the log.
+-- Lock order: pairs of users (lock_pair), rows of discussions, discussions (lock_discussions), rows of users,
+-- of members and of messages, the search's lock, then the log; several of a kind by their ids.
 --
 -- An assignment costs a tenth of what PERFORM does, which runs a query; hence the style here and below.
 CREATE OR REPLACE FUNCTION lock_log() RETURNS bigint LANGUAGE plpgsql AS $$

@@ -82,7 +82,6 @@ DECLARE
   its_identity text := discussion_identity('direct', NULL, ARRAY[block.blocker_id, block.blocked_id]);
   its_id uuid;
 BEGIN
-  PERFORM lock_pair(its_identity);
   SELECT d.id INTO its_id FROM discussions AS d WHERE d.identity = its_identity;
   IF its_id IS NOT NULL THEN
     PERFORM lock_discussions(ARRAY[its_id]);
@@ -92,5 +91,15 @@ BEGIN
   RETURN NULL;
 END
 $$;
+CREATE OR REPLACE FUNCTION blocks_changing() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  block blocks := CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+BEGIN
+  PERFORM lock_pair(discussion_identity('direct', NULL, ARRAY[block.blocker_id, block.blocked_id]));
+  RETURN block;
+END
+$$;
+CREATE OR REPLACE TRIGGER blocks_changing BEFORE INSERT OR DELETE ON blocks
+  FOR EACH ROW EXECUTE FUNCTION blocks_changing();
 CREATE OR REPLACE TRIGGER blocks_changed AFTER INSERT OR DELETE ON blocks
   FOR EACH ROW EXECUTE FUNCTION blocks_changed();

@@ -132,7 +132,8 @@ DROP FUNCTION IF EXISTS search_messages;
 -- The newest messages that match all patterns, at most `most`, newest first, of all the reader's discussions
 -- or of one of them, of one sender or of all, and of positions from `oldest` to `newest`:
 --
--- 1. what has no document yet, by reading it: the newest `most_unindexed` messages of all;
+-- 1. what has no document yet, by reading it: the newest `most_unindexed` messages of all, and of the
+--    reader's among them the newest megabyte;
 -- 2. if the reader may see at most `most_read` documents, by reading these;
 -- 3. else by the index, one segment after the other, until enough has been found: a word that is in every
 --    fifth message is looked for in the newest segment only.
@@ -148,6 +149,7 @@ LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan SET enable_seqs
 #variable_conflict use_column
 DECLARE
   most_scopes CONSTANT int := 8;
+  most_unindexed_bytes CONSTANT int := 1024 * 1024; -- of long texts some 0.2 s
   likes text[] := array(SELECT '%' || p || '%' FROM unnest(patterns) AS p);
   mine uuid[];
   documents bigint;
@@ -174,12 +176,15 @@ BEGIN
   RETURN QUERY
   SELECT u.discussion_id, u.seq, u.position, NULL::bigint, u.sender_id, u.words COLLATE "C"
   FROM (
-    SELECT m.*, search_words(m.content) AS words FROM (
-      SELECT * FROM messages WHERE position > indexed_to AND position BETWEEN oldest AND newest
-      ORDER BY position DESC LIMIT most_unindexed
-    ) AS m
-    WHERE m.discussion_id IN (SELECT unnest(mine)) AND m.deleted_at IS NULL
-      AND (of_sender IS NULL OR m.sender_id = of_sender)
+    SELECT own.*, search_words(own.content) AS words FROM (
+      SELECT m.*, sum(octet_length(m.content)) OVER (ORDER BY m.position DESC) AS bytes FROM (
+        SELECT * FROM messages WHERE position > indexed_to AND position BETWEEN oldest AND newest
+        ORDER BY position DESC LIMIT most_unindexed
+      ) AS m
+      WHERE m.discussion_id IN (SELECT unnest(mine)) AND m.deleted_at IS NULL
+        AND (of_sender IS NULL OR m.sender_id = of_sender)
+    ) AS own
+    WHERE own.bytes <= most_unindexed_bytes
     OFFSET 0
   ) AS u
   WHERE u.words LIKE ALL (likes)

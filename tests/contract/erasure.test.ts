@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "uvu";
+import { limits } from "../../server/limits.ts";
 import { createDirect, createGroup, endedWith, heard, openReady } from "../delivery/help.ts";
 import { assertProblem, Client, type Json, password, register } from "../support/client.ts";
 import { query } from "../support/postgres.ts";
@@ -78,6 +79,30 @@ test("groups that an erased owner leaves get the next one, or go", () =>
       assert.equal(rows.length, 0);
     });
     stream.cut();
+  }));
+
+test("who is in very many groups leaves all of them, beside those who talk and read there", () =>
+  withServer(async (t) => {
+    const [ann, bob] = await Promise.all([register(t.url, "ann"), register(t.url, "bob")]);
+    const groups: Json[] = [];
+    for (let n = 0; n < 2 * limits.leavingAtOnce + 10; n++)
+      groups.push(await createGroup(ann, `group ${n}`, [bob]));
+    const talk = async (group: Json) => {
+      await bob.send(group.id, "on and on");
+      await bob.ok("PUT", `/discussions/${group.id}/read`, { seq: 1 });
+      await bob.ok("PATCH", `/discussions/${group.id}/messages/1`, { content: "on" });
+      await bob.call("PATCH", `/discussions/${group.id}`, { name: `renamed ${group.name}` });
+    };
+    const [answer] = await Promise.all([
+      ann.call("DELETE", "/users/me", { password }),
+      ...groups.filter((_, index) => index % 7 === 0).map(talk),
+    ]);
+    assert.equal(answer.status, 204, JSON.stringify(answer.body));
+    const rows = await query(
+      t.databaseUrl,
+      "SELECT user_id, role, count(*)::int AS count FROM members GROUP BY user_id, role",
+    );
+    assert.deepEqual(rows, [{ user_id: bob.user.id, role: "owner", count: groups.length }]);
   }));
 
 test("who is added while the account is being erased is no member afterwards", () =>

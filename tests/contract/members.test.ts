@@ -365,4 +365,16 @@ function roleOf(discussion: Json, client: Client): string {
   return discussion.members.find(({ user_id }: Json) => user_id === client.user.id)?.role;
 }
 
+test("a cursor with a day that never was is refused", () =>
+  withServer(async (t) => {
+    const ann = await register(t.url, "ann");
+    const { id } = await ann.ok("POST", "/discussions", { kind: "group", name: "days", member_ids: [] });
+    for (const moment of ["2026-02-30 00:00:00+00", "0000-01-01 00:00:00+00", "2026-01-01 24:00:00+00"]) {
+      const cursor = Buffer.from(JSON.stringify([moment, id])).toString("base64url");
+      for (const path of [`/discussions/${id}/members`, "/discussions", "/users/me/blocks"]) {
+        assertProblem(await ann.call("GET", `${path}?cursor=${cursor}`), 400, "invalid_request");
+      }
+    }
+  }));
+
 test.run();

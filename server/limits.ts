@@ -24,6 +24,8 @@ export const limits = {
   /** Different reactions to one message. */
   reactionKinds: 50,
   searchCharacters: 256,
+  /** A download of which nothing is taken for so long is broken off. */
+  downloadStallMs: 30_000,
   /** Searches of one person at once, and of all that wait for their turn. */
   searchesPerUser: 5,
   searchesWaiting: 200,

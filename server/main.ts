@@ -5,12 +5,13 @@ import { readConfig } from "./config.ts";
 import { endOnSignals } from "./ending.ts";
 import { prepareGround } from "./ground.ts";
 import { limits } from "./limits.ts";
+import { createLog } from "./log.ts";
 import { startParley } from "./parley.ts";
 
 /** The program: starts everything, says where, and stops in order on SIGTERM or SIGINT. */
 async function main(): Promise<void> {
   const config = readConfig(process.env);
-  const log = pino({ level: config.logLevel }, pino.destination({ fd: 2, sync: false }));
+  const log = createLog(config.logLevel, pino.destination({ fd: 2, sync: false }));
   const ground = await prepareGround(config, log);
   const alone = config.webConcurrency === 1;
   const parley = await (alone ? startParley : startWorkers)(config, ground, log);

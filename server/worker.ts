@@ -5,6 +5,7 @@ import type { Complaining, Task } from "./cluster.ts";
 import { complaintOf } from "./complaint.ts";
 import { endOnSignals } from "./ending.ts";
 import { limits } from "./limits.ts";
+import { createLog } from "./log.ts";
 import { startParley } from "./parley.ts";
 import { createPeers } from "./peers.ts";
 
@@ -18,7 +19,7 @@ const wholeWriteBytes = 4_096;
 async function main(worker: Worker): Promise<void> {
   const [{ config, ground }] = (await once(process, "message")) as [Task];
   const output = pino.destination({ fd: 2, sync: false, maxWrite: wholeWriteBytes });
-  const log = pino({ level: config.logLevel }, output);
+  const log = createLog(config.logLevel, output);
   const parley = await startParley(config, ground, log, createPeers(worker));
   const end = endOnSignals(log, limits.shutdownMs, parley.close);
   worker.once("disconnect", () => {

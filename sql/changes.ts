@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { type Database, sql } from "./database.ts";
+import { type Standing, standingRow } from "./members.ts";
 import { type Page, pageOf, pageRow } from "./page.ts";
 
 /** Who acts on which message. */
@@ -62,12 +63,15 @@ export async function setReaction(
   return toResult(answer);
 }
 
-/** The earlier versions of a message, oldest first. Key: [version]. Null if there is no such message. */
+/**
+ * The earlier versions of a message, oldest first, with the reader's standing. Key: [version]. The page is
+ * null if there is no such message.
+ */
 export async function listEdits(
   db: Database,
-  filter: { discussion_id: string; seq: number; after: number | undefined; limit: number },
-): Promise<Page | null> {
-  const row = await db.one(sql.type(pageRow.extend({ is_there: z.boolean() }))`
+  filter: { discussion_id: string; seq: number; reader_id: string; after: number | undefined; limit: number },
+): Promise<{ standing: Standing | null; page: Page | null }> {
+  const row = await db.one(sql.type(pageRow.extend({ ...standingRow.shape, is_there: z.boolean() }))`
     WITH page AS (
       SELECT e.*, row_number() OVER (ORDER BY e.version) AS place FROM message_edits AS e
       WHERE e.discussion_id = ${filter.discussion_id}::uuid AND e.seq = ${filter.seq}::bigint
@@ -75,6 +79,7 @@ export async function listEdits(
       ORDER BY e.version LIMIT ${filter.limit + 1}
     )
     SELECT log_cursor() AS cursor, count(*) > ${filter.limit} AS has_more,
+      standing(${filter.discussion_id}::uuid, ${filter.reader_id}::uuid) AS standing,
       EXISTS (SELECT FROM messages AS m
         WHERE m.discussion_id = ${filter.discussion_id}::uuid AND m.seq = ${filter.seq}::bigint) AS is_there,
       coalesce(string_agg(edit_json(ROW(
@@ -83,5 +88,5 @@ export async function listEdits(
       json_build_array(max(p.version) FILTER (WHERE place = ${filter.limit})) AS last_key
     FROM page AS p
   `);
-  return row.is_there ? pageOf(row) : null;
+  return { standing: row.standing, page: row.is_there ? pageOf(row) : null };
 }

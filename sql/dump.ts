@@ -61,7 +61,7 @@ const types = `
 
 const functions = `
   SELECT trim(trailing E'\\n' FROM pg_get_functiondef(p.oid)) || ';' AS text
-  FROM pg_proc AS p WHERE p.pronamespace = 'public'::regnamespace ORDER BY p.proname`;
+  FROM pg_proc AS p WHERE p.pronamespace = 'public'::regnamespace ORDER BY p.proname, p.pronargs`;
 
 const triggers = `
   SELECT pg_get_triggerdef(t.oid) || ';' AS text

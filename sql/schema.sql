@@ -464,7 +464,10 @@ BEGIN
         SELECT m.discussion_id FROM members AS m WHERE m.user_id = u.id
         ORDER BY m.discussion_id DESC LIMIT 1000
       ) AS m
-      WHERE shows_presence(m.discussion_id)
+      WHERE shows_presence(m.discussion_id) AND NOT (
+        EXISTS (SELECT FROM blocks AS b WHERE b.blocker_id = u.id) AND EXISTS (
+          SELECT FROM members AS o
+          WHERE o.discussion_id = m.discussion_id AND o.user_id <> u.id AND o.blocked))
     ) AS d
     GROUP BY u.place, u.id, s.status, s.at, d.part
     ORDER BY u.place, d.part
@@ -960,7 +963,9 @@ CREATE OR REPLACE FUNCTION public.has_others(of_discussion uuid, than_user uuid)
  LANGUAGE sql
  STABLE
 AS $function$
-  SELECT EXISTS (SELECT FROM members AS m WHERE m.discussion_id = of_discussion AND m.user_id <> than_user)
+  SELECT EXISTS (
+    SELECT FROM members AS m JOIN users AS u ON u.id = m.user_id
+    WHERE m.discussion_id = of_discussion AND m.user_id <> than_user AND u.erased_at IS NULL)
 $function$;
 
 CREATE OR REPLACE FUNCTION public.hold_attachments(sender_ids uuid[], attachment_lists text[])
@@ -1332,6 +1337,14 @@ AS $function$
   SELECT CASE WHEN content LIKE '%@%' THEN find_mentioned(of_discussion, content) ELSE '{}' END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.message_json(m messages)
+ RETURNS text
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  SELECT message_json(m, reactions_json(m.discussion_id, m.seq))
+$function$;
+
 CREATE OR REPLACE FUNCTION public.message_json(m messages, reactions text)
  RETURNS text
  LANGUAGE sql
@@ -1347,14 +1360,6 @@ AS $function$
     ',"reactions":', reactions, ',"created_at":"', wire_time(m.created_at),
     '","edited_at":', coalesce('"' || wire_time(m.edited_at) || '"', 'null'),
     ',"deleted_at":', coalesce('"' || wire_time(m.deleted_at) || '"', 'null'), '}')
-$function$;
-
-CREATE OR REPLACE FUNCTION public.message_json(m messages)
- RETURNS text
- LANGUAGE sql
- STABLE PARALLEL SAFE
-AS $function$
-  SELECT message_json(m, reactions_json(m.discussion_id, m.seq))
 $function$;
 
 CREATE OR REPLACE FUNCTION public.message_line(m messages)
@@ -1623,7 +1628,9 @@ BEGIN
   WHERE m.discussion_id = of_discussion AND m.sender_id = of_sender AND m.client_id = its_client_id;
   RETURN CASE
     WHEN NOT FOUND AND is_blocked(of_discussion, of_sender) THEN 'blocked'
-    WHEN NOT FOUND AND its_reply NOT BETWEEN 1 AND last_seq(of_discussion) THEN 'reply_not_found'
+    -- What is in the same batch was not there yet when this one was looked at.
+    WHEN NOT FOUND AND (its_attachments = '{}' OR its_reply NOT BETWEEN 1 AND last_seq(of_discussion))
+      THEN 'reply_not_found'
     WHEN NOT FOUND THEN 'attachment_not_found'
     -- What it said is not known any more.
     WHEN stored.deleted_at IS NOT NULL THEN message_json(stored)
@@ -2070,7 +2077,7 @@ AS $function$
   SELECT of_user = reader OR EXISTS (
     SELECT FROM members AS mine
     JOIN members AS theirs ON theirs.discussion_id = mine.discussion_id AND theirs.user_id = of_user
-    WHERE mine.user_id = reader AND shows_presence(mine.discussion_id))
+    WHERE mine.user_id = reader AND NOT mine.blocked AND shows_presence(mine.discussion_id))
 $function$;
 
 CREATE OR REPLACE FUNCTION public.shows_presence(of_discussion uuid)

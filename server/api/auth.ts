@@ -1,7 +1,15 @@
 import { type H3Event, HTTPResponse } from "h3";
 import { z } from "zod";
 import { listSessions } from "../../sql/sessions.ts";
-import { createTicket, endSession, login, refresh, register, type SignIn } from "../commands/accounts.ts";
+import {
+  accountName,
+  createTicket,
+  endSession,
+  login,
+  refresh,
+  register,
+  type SignIn,
+} from "../commands/accounts.ts";
 import { fail } from "../errors.ts";
 import {
   displayNameSchema,
@@ -78,7 +86,8 @@ export function authRoutes(parts: Parts): Route[] {
       refusals: ["invalid_credentials", "overloaded"],
       handle: async ({ event, body }) => {
         const act = () => login(parts.accounts, body, client(event, body.cookie));
-        return signedIn(200, event, await parts.rateLimits.guess(address(event), body.username, act));
+        const name = await accountName(parts.accounts, body.username);
+        return signedIn(200, event, await parts.rateLimits.guess(address(event), name, act));
       },
     }),
     route({

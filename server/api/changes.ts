@@ -1,6 +1,5 @@
 import { z } from "zod";
 import { type Act, listEdits } from "../../sql/changes.ts";
-import { findStanding } from "../../sql/members.ts";
 import { edit, react, remove } from "../commands/changes.ts";
 import { fail } from "../errors.ts";
 import {
@@ -72,14 +71,15 @@ export function changeRoutes(parts: Parts): Route[] {
       answers: { 200: pageOf(editSchema) },
       refusals: messageRefusals,
       handle: async ({ caller, params, query }) => {
-        requireMembership(await findStanding(pool, params.id, caller.user_id));
-        const filter = {
+        const { standing, page } = await listEdits(pool, {
           discussion_id: params.id,
           seq: params.seq,
+          reader_id: caller.user_id,
           after: query.cursor?.[0],
           limit: query.limit,
-        };
-        const page = (await listEdits(pool, filter)) ?? fail("message_not_found");
+        });
+        requireMembership(standing);
+        if (!page) return fail("message_not_found");
         return list(page.items, page.nextKey);
       },
     }),

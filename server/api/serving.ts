@@ -2,6 +2,7 @@ import { create as contentDisposition } from "content-disposition";
 import { type H3Event, HTTPResponse } from "h3";
 import { z } from "zod";
 import { Failure } from "../errors.ts";
+import { limits } from "../limits.ts";
 
 /** Bytes that others made, and how they are to be shown. */
 export interface Served {
@@ -115,15 +116,23 @@ function readRange(event: H3Event, size: number, etag: string) {
 async function toStream(bytes: AsyncIterable<Uint8Array>): Promise<ReadableStream<Uint8Array>> {
   const pieces = bytes[Symbol.asyncIterator]();
   let next: Promise<IteratorResult<Uint8Array>> | undefined = Promise.resolve(await pieces.next());
+  let stall: NodeJS.Timeout | undefined;
   return new ReadableStream<Uint8Array>(
     {
       pull: async (controller) => {
+        clearTimeout(stall);
         const { done, value } = await (next ?? pieces.next());
         next = undefined;
-        if (done) controller.close();
-        else controller.enqueue(value);
+        if (done) return controller.close();
+        controller.enqueue(value);
+        // Who reads nothing at all is given up: each holds some hundred kilobytes.
+        stall = setTimeout(() => {
+          controller.error(new Error("the client does not read"));
+          void pieces.return?.();
+        }, limits.downloadStallMs);
       },
       cancel: async () => {
+        clearTimeout(stall);
         await pieces.return?.();
       },
     },

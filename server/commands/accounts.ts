@@ -81,6 +81,11 @@ export async function login(
   return signIn ?? fail("invalid_credentials", "Wrong username, e-mail address or password");
 }
 
+/** What an account is counted by, however it was named: its id; a name of nobody is its own. */
+export async function accountName(parts: AccountParts, username: string): Promise<string> {
+  return (await findCredentials(parts.pool, username))?.id ?? username.toLowerCase();
+}
+
 /** Ends one of a user's sessions; false if there is no such live one. */
 export async function endSession(parts: AccountParts, sessionId: string, userId: string): Promise<boolean> {
   return revokeSession(parts.pool, sessionId, userId);

@@ -17,13 +17,13 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
   ) AS some_members
 $$;
 
--- Whether a reader may know if somebody is there.
+-- Whether a reader may know if somebody is there: not who is blocked.
 CREATE OR REPLACE FUNCTION shares_presence(of_user uuid, reader uuid) RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT of_user = reader OR EXISTS (
     SELECT FROM members AS mine
     JOIN members AS theirs ON theirs.discussion_id = mine.discussion_id AND theirs.user_id = of_user
-    WHERE mine.user_id = reader AND shows_presence(mine.discussion_id))
+    WHERE mine.user_id = reader AND NOT mine.blocked AND shows_presence(mine.discussion_id))
 $$;
 
 -- A person's status, and when it became so. Whose instances are all gone went with the last of them, whether
@@ -99,7 +99,10 @@ BEGIN
         SELECT m.discussion_id FROM members AS m WHERE m.user_id = u.id
         ORDER BY m.discussion_id DESC LIMIT 1000
       ) AS m
-      WHERE shows_presence(m.discussion_id)
+      WHERE shows_presence(m.discussion_id) AND NOT (
+        EXISTS (SELECT FROM blocks AS b WHERE b.blocker_id = u.id) AND EXISTS (
+          SELECT FROM members AS o
+          WHERE o.discussion_id = m.discussion_id AND o.user_id <> u.id AND o.blocked))
     ) AS d
     GROUP BY u.place, u.id, s.status, s.at, d.part
     ORDER BY u.place, d.part

@@ -4,9 +4,12 @@
 
 DROP FUNCTION IF EXISTS leave_discussions, erase_user;
 
+-- Erased accounts do not count: nobody else can read what such a discussion holds.
 CREATE OR REPLACE FUNCTION has_others(of_discussion uuid, than_user uuid) RETURNS boolean
 LANGUAGE sql STABLE AS $$
-  SELECT EXISTS (SELECT FROM members AS m WHERE m.discussion_id = of_discussion AND m.user_id <> than_user)
+  SELECT EXISTS (
+    SELECT FROM members AS m JOIN users AS u ON u.id = m.user_id
+    WHERE m.discussion_id = of_discussion AND m.user_id <> than_user AND u.erased_at IS NULL)
 $$;
 
 -- What a user who goes has to leave: groups, and discussions with nobody else.

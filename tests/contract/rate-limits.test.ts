@@ -44,7 +44,19 @@ test("who has a session cannot guess its owner's password by changing it or eras
     assertLimited(await change(password), 15 * 60);
     assertLimited(await erase(password), 15 * 60);
     assert.equal((await ann.call("PATCH", "/users/me", { display_name: "Ann" })).status, 200);
-    assert.equal((await login(t.url, "ann", password)).status, 200);
+    // The account is one, however it is named.
+    assertLimited(await login(t.url, "ann", password), 15 * 60);
+  }));
+
+test("wrong passwords count for the account, whether it is named by username or by e-mail address", () =>
+  withServer(async (t) => {
+    await register(t.url, "ann", { email: "ann@example.com" });
+    const names = ["ann", "ANN", "ann@example.com", "Ann@Example.com"];
+    for (let i = 0; i < 10; i++) {
+      const answer = await login(t.url, names[i % names.length] as string, "wrong password");
+      assertProblem(answer, 401, "invalid_credentials");
+    }
+    for (const name of names) assertLimited(await login(t.url, name, password), 15 * 60);
   }));
 
 test("many good sign-ins and registrations from one address pass", () =>

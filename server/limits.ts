@@ -26,8 +26,8 @@ export const limits = {
   searchCharacters: 256,
   /** A download of which nothing is taken for so long is broken off. */
   downloadStallMs: 30_000,
-  /** Searches of one person at once, and of all that wait for their turn. */
-  searchesPerUser: 5,
+  /** Searches of one person at once, and how many wait for their turn, of one and of all; beyond it 503. */
+  searchesPerUser: 3,
   searchesWaiting: 200,
   /**
    * `candidates` are ranked together, in 5 ms, and make full pages. Who sees no more than `read` messages has

@@ -42,7 +42,7 @@ import { Hub } from "./delivery/hub.ts";
 import { Presence } from "./delivery/presence.ts";
 import { createSignalHearing } from "./delivery/signals.ts";
 import { limits } from "./limits.ts";
-import { createLine } from "./line.ts";
+import { createLine, createLines } from "./line.ts";
 import type { Peers } from "./peers.ts";
 import { openStorages } from "./storage/storage.ts";
 
@@ -144,7 +144,7 @@ async function createParts(
       maxBytes: config.attachmentMaxBytes,
       log,
     },
-    inSearchPlace: createSearchPlaces(config.poolSize),
+    inSearchTurn: createSearchLine(config.poolSize),
     inUploadPlace: createPlaces(limits.uploadsAtOnce, limits.uploadsPerUser),
     inAvatarPlace: createPlaces(limits.avatarsAtOnce, limits.avatarsPerUser),
     feed,
@@ -153,11 +153,11 @@ async function createParts(
   };
 }
 
-/** Searches take their time: half of the pool is left to others. */
-function createSearchPlaces(poolSize: number): Places {
-  const places = createPlaces(Number.POSITIVE_INFINITY, limits.searchesPerUser);
+/** Searches take their time: each person's wait for each other, and half of the pool is left to others. */
+function createSearchLine(poolSize: number): Places {
+  const inOwnTurn = createLines(limits.searchesPerUser, limits.searchesWaiting);
   const inTurn = createLine(Math.floor(poolSize / 2), limits.searchesWaiting);
-  return (userId, task) => places(userId, () => inTurn(task));
+  return (userId, task) => inOwnTurn(userId, () => inTurn(task));
 }
 
 /** Hashes keep a core busy each: the processes of this machine together run as many as it has cores. */

@@ -52,10 +52,10 @@ export const rates = {
     write: busy,
   },
   /**
-   * Messages of one person, by REST and sockets together: a thousand pasted or imported at once, then no more
-   * than many people can read. A 300th of what two cores store in a second.
+   * Messages of one person, by REST and sockets together: some thousand pasted or imported at once, then what
+   * a busy bot says. A 150th of what two cores store in a second.
    */
-  send: { most: 1_200, perSecond: 50 },
+  send: { most: 2_500, perSecond: 100 },
   /**
    * Refused frames of one person that are still answered; a socket that goes on is closed with 4002. To
    * refuse one costs about 20 µs.

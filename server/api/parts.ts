@@ -27,7 +27,7 @@ export interface Parts {
   attachments: AttachmentParts;
   /** Where uploads run: a bounded number at once. */
   inUploadPlace: Places;
-  inSearchPlace: Places;
+  inSearchTurn: Places;
   inAvatarPlace: Places;
   readMarks: ReadMarks;
   typing: TypingSignals;

@@ -57,7 +57,7 @@ export function searchRoutes(parts: Parts): Route[] {
           after,
           limit: query.limit,
         };
-        const found = await parts.inSearchPlace(caller.user_id, () =>
+        const found = await parts.inSearchTurn(caller.user_id, () =>
           searchMessages(parts.pool, question, limits.search),
         );
         if (query.discussion_id) requireMembership(found.standing);

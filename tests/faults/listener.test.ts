@@ -66,24 +66,27 @@ async function timeToArrive(ann: Client, discussion: Json, streams: TestStream[]
 }
 
 test("a listener that is terminated again and again loses, repeats and reorders nothing", () =>
-  withServer(async (t) => {
-    const { ann, bob, discussion, streams } = await prepare(t.url);
-    const writers = startWriters([ann, bob, ann, bob], discussion.id);
-    let terminated = 0;
-    for (const deadline = Date.now() + 6_000; Date.now() < deadline; await hold(300)) {
-      for (const pid of await listenerPids(t.databaseUrl))
-        terminated += (await query(t.databaseUrl, "SELECT pg_terminate_backend($1)", [pid])).length;
-    }
-    await writers.stop();
-    assert.ok(terminated >= 4, `terminated ${terminated}`);
-    assert.ok(writers.stored.length > 200, `${writers.stored.length} messages`);
-    assert.deepEqual(writers.refusals, [], "the writers did not notice");
-    for (const stream of streams) {
-      await assertExact(stream, writers.stored);
-      assertUnbroken(stream);
-    }
-    await becomes(t.url, 200, 10_000);
-  }));
+  withServer(
+    async (t) => {
+      const { ann, bob, discussion, streams } = await prepare(t.url);
+      const writers = startWriters([ann, bob, ann, bob], discussion.id);
+      let terminated = 0;
+      for (const deadline = Date.now() + 6_000; Date.now() < deadline; await hold(300)) {
+        for (const pid of await listenerPids(t.databaseUrl))
+          terminated += (await query(t.databaseUrl, "SELECT pg_terminate_backend($1)", [pid])).length;
+      }
+      await writers.stop();
+      assert.ok(terminated >= 4, `terminated ${terminated}`);
+      assert.ok(writers.stored.length > 200, `${writers.stored.length} messages`);
+      assert.deepEqual(writers.refusals, [], "the writers did not notice");
+      for (const stream of streams) {
+        await assertExact(stream, writers.stored);
+        assertUnbroken(stream);
+      }
+      await becomes(t.url, 200, 10_000);
+    },
+    { RATE_LIMITS: "off" },
+  ));
 
 test("a listener that hears nothing more, as after UNLISTEN, is replaced", () =>
   withServer((t) =>

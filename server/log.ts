@@ -3,7 +3,7 @@ import { type DestinationStream, type Logger, pino } from "pino";
 /** What Postgres says of an error and is made of people's data: rows, values, statements. */
 const told = new Set(["detail", "where", "internalQuery"]);
 
-/** The program's log: named events as lines of JSON. Errors are told whole, but not of which rows they are. */
+/** The log: named events as lines of JSON. Errors are told whole, but not of which rows they are. */
 export function createLog(level: string, destination: DestinationStream): Logger {
   return pino(
     { level, serializers: { err: (error: Error) => withoutRows(pino.stdSerializers.err(error)) } },

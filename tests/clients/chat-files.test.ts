@@ -44,8 +44,8 @@ inBrowser("files can be dropped and pasted, taken away again, and sent without a
     await ann.page.getByRole("button", { name: "Remove dropped.txt" }).click();
     await uploaded(ann, 1);
     await ann.page.getByRole("button", { name: "Send" }).click();
-    await bob.page.getByRole("link", { name: /pasted\.txt/ }).waitFor();
-    assert.equal(await bob.page.getByRole("link", { name: /dropped/ }).count(), 0);
+    await bob.page.locator("a.file", { hasText: "pasted.txt" }).waitFor();
+    assert.equal(await bob.page.locator("a.file", { hasText: "dropped" }).count(), 0);
     await ann.page
       .getByRole("link", { name: /Tea kitchen/ })
       .filter({ hasText: "You: pasted.txt" })

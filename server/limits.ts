@@ -198,8 +198,12 @@ export const limits = {
   /** Messages wait so long to be indexed; a step holds up who edits one of its messages, for 50 ms. */
   indexMs: 1_000,
   indexStep: { messages: 300, bytes: 64 * 1024 },
-  /** With more events per second, indexing gets a fifth of a core. */
+  /**
+   * With more events per second, indexing gets a fifth of a core; with very many, which it could not follow
+   * anyway, a thirtieth.
+   */
   indexBusy: { eventsPerSecond: 100, restFactor: 4 },
+  indexFlooded: { eventsPerSecond: 2_000, restFactor: 30 },
 
   /** From SIGTERM to exit, everything included; Heroku kills after 30 s. */
   shutdownMs: 9_000,

@@ -29,8 +29,7 @@ export function startIndexing(pool: Pool, log: Logger, readPosition: () => numbe
       if (made === 0) indexedTo = position;
       if (!made) return later();
       const tookMs = performance.now() - startedAt;
-      const isBusy = (readPosition() - position) * 1_000 > limits.indexBusy.eventsPerSecond * tookMs;
-      schedule(isBusy ? tookMs * limits.indexBusy.restFactor : 0);
+      schedule(tookMs * restFactor(((readPosition() - position) * 1_000) / tookMs));
     } catch (error) {
       if (!isStopped) log.warn({ err: error }, "indexing failed");
       later();
@@ -43,4 +42,10 @@ export function startIndexing(pool: Pool, log: Logger, readPosition: () => numbe
       clearTimeout(timer);
     },
   };
+}
+
+/** How many times longer than its work the indexing rests, by how many events come in per second. */
+function restFactor(eventsPerSecond: number): number {
+  if (eventsPerSecond > limits.indexFlooded.eventsPerSecond) return limits.indexFlooded.restFactor;
+  return eventsPerSecond > limits.indexBusy.eventsPerSecond ? limits.indexBusy.restFactor : 0;
 }

@@ -32,9 +32,6 @@ function isBetween(value: string, min: number, max: number): boolean {
 export const contentSchema = text(0, limits.contentCharacters);
 export const clientIdSchema = text(1, 64);
 
-/** Content after an edit: empty where attachments speak, which only the database knows. */
-export const editedContentSchema = text(0, limits.contentCharacters);
-
 /**
  * A reaction: one emoji as people see it, however many code points it is made of, or the short name of a
  * custom one. Where variation selectors are left out they are put in: there is one way to write each.

@@ -107,7 +107,7 @@ const lockedRow = z.object({
 /**
  * Locks a discussion for a change by a user, before anything else of the transaction, and then, in a
  * statement of its own, reads what the right to the change depends on: the locking one sees the roles of
- * before its wait. Sends to the discussion wait meanwhile.
+ * before its wait. Sends go on until lock_discussions().
  */
 export async function lockDiscussion(db: Database, id: string, userId: string) {
   await db.query(sql.unsafe`SELECT FROM discussions WHERE id = ${id}::uuid FOR NO KEY UPDATE`);

@@ -3,7 +3,7 @@ import { type Act, listEdits } from "../../sql/changes.ts";
 import { edit, react, remove } from "../commands/changes.ts";
 import { fail } from "../errors.ts";
 import {
-  editedContentSchema,
+  contentSchema,
   idSchema,
   limitSchema,
   pageCursorSchema,
@@ -17,7 +17,7 @@ import { requireMembership } from "./standing.ts";
 
 const messageParams = z.object({ id: idSchema, seq: seqSchema });
 const reactionParams = messageParams.extend({ emoji: reactionSchema });
-const editBody = z.strictObject({ content: editedContentSchema });
+const editBody = z.strictObject({ content: contentSchema });
 const editsQuery = z.object({
   limit: limitSchema,
   cursor: pageCursorSchema(z.tuple([z.number().int().min(0).max(2_147_483_647)])),

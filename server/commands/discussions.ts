@@ -8,7 +8,10 @@ import {
 } from "../../sql/discussions.ts";
 import { fail } from "../errors.ts";
 
-/** Creates a one-to-one discussion (with oneself too), or finds the existing one. Throws user_not_found. */
+/**
+ * Creates a one-to-one discussion (with oneself too), or finds the existing one. Throws user_not_found,
+ * blocked.
+ */
 export async function createDirect(pool: Pool, creatorId: string, userId: string) {
   return inTransaction(pool, (transaction) =>
     openDiscussion(transaction, {

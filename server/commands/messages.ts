@@ -15,7 +15,7 @@ export interface Sent {
 /** The one way in for messages, from REST and sockets alike. */
 export interface Sender {
   /**
-   * Stores a message. Throws session_revoked, discussion_not_found, not_a_member, reply_not_found,
+   * Stores a message. Throws session_revoked, discussion_not_found, not_a_member, blocked, reply_not_found,
    * attachment_not_found, client_id_reused, overloaded; or what Postgres throws, after which it may or may
    * not be stored: the caller's client asks again with the same client_id.
    */

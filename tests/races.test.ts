@@ -3,6 +3,7 @@ import pg from "pg";
 import { test } from "uvu";
 import { createGroup } from "./delivery/help.ts";
 import { assertProblem, Client, password, register } from "./support/client.ts";
+import { query } from "./support/postgres.ts";
 import { eventually, withServer } from "./support/server.ts";
 import { openTestStream } from "./support/streams.ts";
 
@@ -143,5 +144,44 @@ async function withConnection<T>(url: string, act: (client: pg.Client) => Promis
     await client.end();
   }
 }
+
+test("a group is deleted while its messages are being edited, and nobody is told of a mistake", () =>
+  withServer(async (t) => {
+    const [ann, bob] = await Promise.all([register(t.url, "ann"), register(t.url, "bob")]);
+    const body = { kind: "group", name: "busy", member_ids: [bob.user.id] };
+    const { id } = await ann.ok("POST", "/discussions", body);
+    await query(
+      t.databaseUrl,
+      `INSERT INTO messages (discussion_id, sender_id, content)
+       SELECT $1, $2, 'x' FROM generate_series(1, 3000)`,
+      [id, bob.user.id],
+    );
+    let isOver = false;
+    const statuses = new Set<number>();
+    const editing = Array.from({ length: 4 }, async (_, part) => {
+      for (let seq = 3_000 - part; !isOver; seq -= 4) {
+        const answer = await bob.call("PATCH", `/discussions/${id}/messages/${seq}`, { content: "y" });
+        statuses.add(answer.status);
+      }
+    });
+    assert.equal((await ann.call("DELETE", `/discussions/${id}`)).status, 204);
+    isOver = true;
+    await Promise.all(editing);
+    for (const status of statuses) assert.ok([200, 404].includes(status), `${status}`);
+  }));
+
+test("who is blocked does not see whether the other is there", () =>
+  withServer(async (t) => {
+    const [ann, bob] = await Promise.all([register(t.url, "ann"), register(t.url, "bob")]);
+    await ann.ok("POST", "/discussions", { kind: "direct", user_id: bob.user.id });
+    const stream = await openTestStream("ws", ann);
+    const seen = async () => (await bob.ok("GET", `/users/${ann.user.id}/presence`)).status;
+    await eventually(async () => assert.equal(await seen(), "online"));
+    await ann.ok("PUT", `/users/${bob.user.id}/block`);
+    assert.equal(await seen(), "offline");
+    await ann.ok("DELETE", `/users/${bob.user.id}/block`);
+    assert.equal(await seen(), "online");
+    stream.cut();
+  }));
 
 test.run();

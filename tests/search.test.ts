@@ -4,9 +4,9 @@ import { test } from "uvu";
 import { nextPlace, readPlace } from "../server/api/search.ts";
 import { openDatabase, type Pool } from "../sql/database.ts";
 import { indexMessages, type SearchQuestion, searchMessages } from "../sql/search.ts";
-import { createRandom, type Random } from "./clients/random.ts";
 import { createTestDatabase } from "./support/database.ts";
 import { query } from "./support/postgres.ts";
+import { createRandom, type Random } from "./support/random.ts";
 import { eventually } from "./support/server.ts";
 
 const everything = { messages: 10_000, bytes: 10_000_000 };

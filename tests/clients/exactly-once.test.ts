@@ -3,12 +3,12 @@ import assert from "node:assert/strict";
 import { setTimeout as pause } from "node:timers/promises";
 import { test } from "uvu";
 import { Client, password, register } from "../support/client.ts";
+import { createRandom, type Random } from "../support/random.ts";
 import { eventually } from "../support/server.ts";
 import { hasBrowser, openPerson, type PagePerson, withBrowser } from "./browser.ts";
 import { type Cast, playInNode, playInPages, type Stage, together } from "./cast.ts";
 import { type LastingProgram, withLastingProgram } from "./program.ts";
 import { openProxy, type RoughProxy } from "./proxy.ts";
-import { createRandom, type Random } from "./random.ts";
 import { countOf, type Entry, readWithEventSource, type Work } from "./readers.ts";
 
 // Real clients on a rough network: while people write, connections break in the middle of a word, are

@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "uvu";
 import { eventsOf, openReady } from "../delivery/help.ts";
 import { type Client, type Json, register } from "../support/client.ts";
+import { createRandom, type Random } from "../support/random.ts";
 import { withServer } from "../support/server.ts";
-import { createRandom, type Random } from "./random.ts";
 
 // What the chat page keeps in mind: whatever it knew before, with the events since, is what it would fetch.
 // Its modules run here as they are; only their addresses, which are the page's, get a host and a token.

@@ -3,11 +3,11 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { Browser, BrowserContextOptions, Locator, Page } from "playwright-core";
 import { type Client, password, register } from "../support/client.ts";
+import { createRandom } from "../support/random.ts";
 import { eventually } from "../support/server.ts";
 import { withBrowser } from "./browser.ts";
 import { withLastingProgram } from "./program.ts";
 import { openProxy, type RoughProxy } from "./proxy.ts";
-import { createRandom } from "./random.ts";
 
 const random = createRandom();
 

@@ -1,0 +1,87 @@
+/**
+ * What is written down while the server is tormented: what writers were promised, and what subscribers got.
+ * With what Postgres holds in the end (truth.ts) it is all that the checker knows.
+ */
+
+/** Something that a writer asked for. Its contents are all that the message may ever have said. */
+export interface Attempt {
+  writer: string;
+  /** Rises by one with each message of a writer. */
+  number: number;
+  discussion_id: string;
+  client_id: string;
+  /** Hashes of the text that was sent, and of each edit, whether answered or not. */
+  hashes: string[];
+  /** Of the newest text that was acknowledged; `emptied` once a deletion was. */
+  acknowledged: string | null;
+  /** What the answer said; null while there was none. */
+  seq: number | null;
+}
+
+/** A durable event as a subscriber got it. */
+export interface Heard {
+  kind: "event";
+  /** `<epoch>.<position>` */
+  cursor: string;
+  type: string;
+  discussion_id: string;
+  /** Of the message that it tells of; null if of none. */
+  seq: number | null;
+  /** Of the message's text, where the event brings it. */
+  hash: string | null;
+}
+
+/** What a stream says of itself. A `reset` begins a new stretch. */
+export interface Control {
+  kind: "ready" | "reset";
+  cursor: string;
+  reason?: string;
+}
+
+/** One subscription over all its connections. */
+export interface Subscription {
+  name: string;
+  user_id: string;
+  /** Null: all of the user's discussions. */
+  discussion_id: string | null;
+  /** The cursor with which it began. */
+  since: string;
+  heard: (Heard | Control)[];
+  /** How often it was connected. */
+  connections: number;
+  /** The close code after which it did not come back; null if it was there to the end. */
+  over: number | null;
+  /** Answers and frames that the contract does not know. */
+  faults: string[];
+}
+
+export interface History {
+  attempts: Attempt[];
+  subscriptions: Subscription[];
+}
+
+/** One position of the log, as Postgres holds it. */
+export interface LogRow {
+  position: number;
+  discussion_id: string;
+  /** Empty, or the person whom the event concerns by name. */
+  user_id: string;
+  type: string;
+  seq: number | null;
+}
+
+export interface StoredMessage {
+  discussion_id: string;
+  seq: number;
+  client_id: string | null;
+  /** Hashes of all its versions; the last one is what it says now. */
+  hashes: string[];
+  is_deleted: boolean;
+}
+
+/** What Postgres holds when all is quiet. */
+export interface Truth {
+  epoch: string;
+  log: LogRow[];
+  messages: StoredMessage[];
+}

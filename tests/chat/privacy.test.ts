@@ -13,7 +13,7 @@ import {
   withSql,
 } from "../delivery/help.ts";
 import { type Client, type Json, password } from "../support/client.ts";
-import { withRoad } from "../support/postgres.ts";
+import { withRoad } from "../support/road.ts";
 import { eventually, withServer } from "../support/server.ts";
 import {
   assertDone,

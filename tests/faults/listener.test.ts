@@ -9,9 +9,9 @@ import {
   query,
   startWriters,
   withPostgres,
-  withRoad,
 } from "../support/postgres.ts";
 import { withProgram } from "../support/process.ts";
+import { withRoad } from "../support/road.ts";
 import { eventually, startTestParley, withServer } from "../support/server.ts";
 import { openTestStream, type TestStream } from "../support/streams.ts";
 

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "uvu";
 import { assertProblem, register } from "../support/client.ts";
 import { createTestDatabase } from "../support/database.ts";
-import { newestPosition, pruneLog, query, withRoad } from "../support/postgres.ts";
+import { newestPosition, pruneLog, query } from "../support/postgres.ts";
+import { withRoad } from "../support/road.ts";
 import { eventually, withServer } from "../support/server.ts";
 import { openTestStream } from "../support/streams.ts";
 

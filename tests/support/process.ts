@@ -41,16 +41,33 @@ export async function withProgram(
   const database = env.DATABASE_URL || env.DATA_DIR ? undefined : await createTestDatabase();
   const databaseUrl = env.DATABASE_URL ?? database?.url ?? "";
   try {
-    const ours = { PORT: "0", JWT_SECRET: testSecret, LOG_LEVEL: "warn", RATE_LIMITS: "off" };
-    const started = start("server/main.ts", { ...ours, ...env, DATABASE_URL: databaseUrl });
+    const program = await startProgram({ ...env, DATABASE_URL: databaseUrl });
     try {
-      await act({ ...started, databaseUrl, url: await readUrl(started) });
+      await act(program);
     } finally {
-      await end(started);
+      await endProgram(program);
     }
   } finally {
     await database?.drop();
   }
+}
+
+/** Starts the same and resolves once it listens. Whoever starts it ends it; it does not outlive us. */
+export async function startProgram(env: NodeJS.ProcessEnv): Promise<Program> {
+  const ours = { PORT: "0", JWT_SECRET: testSecret, LOG_LEVEL: "warn", RATE_LIMITS: "off" };
+  const started = start("server/main.ts", { ...ours, ...env });
+  try {
+    return { ...started, databaseUrl: env.DATABASE_URL ?? "", url: await readUrl(started) };
+  } catch (error) {
+    await endProgram(started);
+    throw error;
+  }
+}
+
+/** Ends a program by force, if it still runs. */
+export async function endProgram(program: Pick<Program, "isRunning" | "kill" | "exited">): Promise<void> {
+  if (program.isRunning()) program.kill("SIGKILL");
+  await program.exited;
 }
 
 /** Runs a script that should end by itself, with nothing in its environment but `env`. */
@@ -62,7 +79,7 @@ export async function runScript(script: string, env: NodeJS.ProcessEnv, limitMs 
     return { code, stdout: started.stdout(), stderr: started.stderr() };
   } finally {
     clearTimeout(timer);
-    await end(started);
+    await endProgram(started);
   }
 }
 
@@ -126,11 +143,6 @@ async function readUrl(started: Started): Promise<string> {
     more.catch(() => {}); // Lost to the exit.
     await Promise.race([more, started.exited]);
   }
-}
-
-async function end(started: Started): Promise<void> {
-  if (started.isRunning()) started.kill("SIGKILL");
-  await started.exited;
 }
 
 async function residentBytes(pid: number | undefined): Promise<number> {

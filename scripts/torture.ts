@@ -1,0 +1,57 @@
+/**
+ * `npm run torture -- [fault…] [--seed N] [--seconds 20] [--list]`: torments servers and their Postgres under load
+ * and checks that nothing was lost, repeated, reordered or told to the wrong people. All faults, each in a
+ * fresh world, if none is named. Prints its seed; the same seed repeats every plan.
+ */
+import { parseArgs } from "node:util";
+import { newSeed } from "../tests/support/random.ts";
+import { describeViolations } from "./torture/checker.ts";
+import { faults } from "./torture/faults.ts";
+import { type Outcome, runFault } from "./torture/run.ts";
+
+process.exitCode = await main(process.argv.slice(2));
+
+async function main(args: string[]): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: {
+      seed: { type: "string" },
+      seconds: { type: "string", default: "20" },
+      list: { type: "boolean", default: false },
+    },
+  });
+  if (values.list) {
+    for (const { id, title } of faults) console.log(`${id.padEnd(22)} ${title}`);
+    return 0;
+  }
+  const unknown = positionals.find((name) => !faults.some(({ id }) => id === name));
+  const [seed, seconds] = [Number(values.seed ?? newSeed()), Number(values.seconds)];
+  if (unknown || !Number.isSafeInteger(seed) || !(seconds >= 1 && seconds <= 3_600)) {
+    console.error(
+      unknown ? `There is no fault "${unknown}": see --list.` : "--seed and --seconds are numbers.",
+    );
+    return 2;
+  }
+  console.log(`seed ${seed} (npm run torture -- --seed ${seed} repeats it)\n`);
+  const wanted = faults.filter(({ id }) => positionals.length === 0 || positionals.includes(id));
+  let failed = 0;
+  for (const fault of wanted) {
+    const outcome = await runFault(fault, { seed, seconds, print: (line) => console.log(line) });
+    console.log(`${describeOutcome(outcome)}\n`);
+    if (outcome.violations.length + outcome.complaints.length > 0) failed++;
+  }
+  console.log(`${wanted.length - failed} passed, ${failed} failed`);
+  return failed > 0 ? 1 : 0;
+}
+
+function describeOutcome(outcome: Outcome): string {
+  const { fault, skipped, violations, complaints, acknowledged, heard, connections, repeats } = outcome;
+  if (skipped !== null) return `SKIP ${fault}: ${skipped}`;
+  const isGood = violations.length + complaints.length === 0;
+  const figures =
+    `${acknowledged} messages acknowledged, ${repeats} repeats, ${heard} events heard over ` +
+    `${connections} connections, recovered in ${Math.round(outcome.recoveryMs)} ms`;
+  const wrong = [describeViolations(violations), ...complaints].filter(Boolean);
+  return [`${isGood ? "ok  " : "FAIL"} ${fault}: ${figures}`, ...wrong].join("\n");
+}

@@ -1,0 +1,50 @@
+import type { OwnPostgres, PostgresOptions } from "../../tests/support/postgres.ts";
+import type { Random } from "../../tests/support/random.ts";
+import type { Road } from "../../tests/support/road.ts";
+import type { Instance } from "./instance.ts";
+import type { Load } from "./load.ts";
+
+/** What a fault may lay hands on. */
+export interface World {
+  postgres: OwnPostgres;
+  instances: readonly Instance[];
+  /** How the instance of the same place reaches Postgres. */
+  roads: readonly Road[];
+  load: Load;
+  /** What the plan did not say but happened: printed. */
+  note(text: string): void;
+}
+
+/** One thing that is done to the server, at its time after the first. */
+export interface Step {
+  atMs: number;
+  what: string;
+  act(world: World): Promise<void> | void;
+}
+
+export interface Fault {
+  id: string;
+  title: string;
+  /**
+   * From the last step until all works again: each instance is ready, a message sent there is acknowledged,
+   * and everybody has it. The server's own bounds, and as much again for a machine that is busy.
+   */
+  recoveryMs: number;
+  postgres?: PostgresOptions;
+  /** Additional environment for the instances. */
+  env?: NodeJS.ProcessEnv;
+  /** Why it cannot be done here; null if it can. */
+  missing?(): Promise<string | null> | string | null;
+  /** What will be done, made of the seed alone. `seconds`: about how long it may go on. */
+  plan(random: Random, seconds: number): Step[];
+}
+
+/** A plan in words: the same seed gives the same. */
+export function describePlan(steps: readonly Step[]): string {
+  return steps.map(({ atMs, what }) => `  ${(atMs / 1_000).toFixed(2).padStart(6)} s  ${what}`).join("\n");
+}
+
+/** 0, 1, 2 … below a number, which is cut to a whole one. */
+export function times(count: number): number[] {
+  return Array.from({ length: Math.floor(count) }, (_, index) => index);
+}

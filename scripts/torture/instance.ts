@@ -1,0 +1,78 @@
+import { endProgram, type Program, startProgram } from "../../tests/support/process.ts";
+
+const stopLimitMs = 20_000;
+
+/** One server process among equals; the same address through every end and start. */
+export class Instance {
+  readonly name: string;
+  readonly #env: NodeJS.ProcessEnv;
+  #program: Program | undefined;
+  #url = "";
+  /** What it logged as an error, or said on its way down. */
+  readonly complaints: string[] = [];
+  #isPaused = false;
+
+  constructor(name: string, env: NodeJS.ProcessEnv) {
+    this.name = name;
+    this.#env = env;
+  }
+
+  get url(): string {
+    return this.#url;
+  }
+
+  get pid(): number {
+    return this.#program?.child.pid ?? 0;
+  }
+
+  isRunning(): boolean {
+    return this.#program?.isRunning() ?? false;
+  }
+
+  async start(): Promise<void> {
+    const port = this.#url === "" ? "0" : new URL(this.#url).port;
+    const program = await startProgram({ NODE_ENV: "test", ...this.#env, PORT: port });
+    this.#program = program;
+    this.#url = program.url.replace("localhost", "127.0.0.1");
+    void program.exited.then(() => {
+      this.complaints.push(...program.stderr().split("\n").filter(isComplaint));
+    });
+  }
+
+  /** As if the power went: no goodbye to anybody. */
+  async kill(): Promise<void> {
+    if (this.#program) await endProgram(this.#program);
+  }
+
+  /** In good order; an end that takes too long, or is not 0, is a complaint. */
+  async stop(): Promise<void> {
+    if (!this.#program?.isRunning()) return;
+    this.resume();
+    const program = this.#program;
+    const timer = setTimeout(() => program.kill("SIGKILL"), stopLimitMs);
+    program.kill("SIGTERM");
+    const code = await program.exited;
+    clearTimeout(timer);
+    if (code !== 0) this.complaints.push(`${this.name} ended with ${code}`);
+  }
+
+  /** It stands still, with all its connections open. */
+  pause(): void {
+    this.#isPaused = true;
+    this.#program?.kill("SIGSTOP");
+  }
+
+  resume(): void {
+    if (this.#isPaused) this.#program?.kill("SIGCONT");
+    this.#isPaused = false;
+  }
+}
+
+/** Warnings are part of a rough life; errors (level 50) and bare text are not. */
+function isComplaint(line: string): boolean {
+  try {
+    return JSON.parse(line).level >= 50;
+  } catch {
+    return line.trim() !== "";
+  }
+}

@@ -1,0 +1,57 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Random } from "../../../tests/support/random.ts";
+import type { Person } from "./person.ts";
+import { Subscriber } from "./subscriber.ts";
+
+export interface Changing {
+  owner: Person;
+  /** Who is added and removed again and again. */
+  guest: Person;
+  discussionId: string;
+  random: Random;
+  pauseMs: number;
+}
+
+/** The subscriptions of a guest to one discussion at most; each is held against the whole log. */
+const mostSubscriptions = 30;
+
+/**
+ * Adds somebody to a discussion and removes them, and has them listen to it each time that they may. The
+ * server has to draw the line at the exact position.
+ */
+export function startMembershipChanges({ owner, guest, discussionId, random, pauseMs }: Changing) {
+  const subscribers: Subscriber[] = [];
+  const members = `/discussions/${discussionId}/members`;
+  let isStopping = false;
+  const work = async () => {
+    while (!isStopping) {
+      await owner.ask("POST", members, { user_ids: [guest.id] });
+      if (subscribers.length < mostSubscriptions) subscribers.push(await listen());
+      await sleep(random.between(0, 2 * pauseMs));
+      await owner.ask("DELETE", `${members}/${guest.id}`);
+      await sleep(random.between(0, 2 * pauseMs));
+    }
+  };
+  const listen = async () => {
+    const { cursor } = await guest.ask("GET", `/discussions/${discussionId}`);
+    const number = subscribers.length + 1;
+    const subscriber = new Subscriber({
+      name: `${guest.name}'s stream ${number} of the discussion`,
+      person: guest,
+      kind: random.chance(0.5) ? "sse" : "ws",
+      discussionId,
+      since: cursor,
+      random: random.fork(`stream ${number}`),
+      patienceMs: 2_000,
+    });
+    subscriber.start();
+    return subscriber;
+  };
+  const done = work();
+  done.catch(() => {}); // Told by stop().
+  const stop = () => {
+    isStopping = true;
+    return done;
+  };
+  return { subscribers, stop };
+}

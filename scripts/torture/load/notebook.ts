@@ -1,0 +1,58 @@
+import { createHash } from "node:crypto";
+import type { Random } from "../../../tests/support/random.ts";
+import type { Attempt } from "../history.ts";
+
+/** What one writer was promised. */
+export class Notebook {
+  readonly writer: string;
+  readonly attempts: Attempt[] = [];
+  readonly #random: Random;
+  #numbers = 0;
+  #names = 0;
+
+  constructor(writer: string, random: Random) {
+    this.writer = writer;
+    this.#random = random;
+  }
+
+  /** A new message for one of the discussions, written down before it is sent. */
+  begin(discussionIds: readonly string[]): { attempt: Attempt; content: string } {
+    const content = this.#compose();
+    const attempt: Attempt = {
+      writer: this.writer,
+      number: this.#numbers++,
+      discussion_id: this.#random.pick(discussionIds),
+      client_id: `${this.writer}-${this.#names++}`,
+      hashes: [hashOf(content)],
+      acknowledged: null,
+      seq: null,
+    };
+    this.attempts.push(attempt);
+    return { attempt, content };
+  }
+
+  /** It was refused and is sent again, after all that is under way. */
+  postpone(attempt: Attempt): void {
+    attempt.number = this.#numbers++;
+  }
+
+  /** A text for a change of a message, written down before it is asked for. */
+  change(attempt: Attempt): string {
+    const content = this.#compose();
+    attempt.hashes.push(hashOf(content));
+    return content;
+  }
+
+  /** Mostly short; some are larger than a NOTIFY takes, a few as large as a message may be. */
+  #compose(): string {
+    const length = this.#random.chance(0.05)
+      ? this.#random.integer(4_000, 15_000)
+      : this.#random.integer(1, 200);
+    return `${this.writer} ${this.#names} ${this.#random.integer(0, 1e9)} `.padEnd(length, "…зa字\t\n");
+  }
+}
+
+/** Short, and enough to tell texts apart. */
+export function hashOf(content: string): string {
+  return createHash("sha1").update(content).digest("base64").slice(0, 12);
+}

@@ -1,0 +1,115 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Random } from "../../../tests/support/random.ts";
+
+const password = "correct horse battery";
+const answerLimitMs = 15_000;
+const unauthenticated = 401;
+
+/** Whatever JSON came. */
+// biome-ignore lint/suspicious/noExplicitAny: answers are read field by field, and a wrong one is told of
+export type Json = any;
+
+export interface Answer {
+  status: number;
+  body: Json;
+}
+
+/** Where the server can be found: the addresses of its instances. */
+export interface Service {
+  urls: readonly string[];
+}
+
+/**
+ * A person who uses the server as a careful client does: what gets no answer, or one that says "later", is
+ * asked again, of the next instance.
+ */
+export class Person {
+  readonly name: string;
+  readonly #service: Service;
+  readonly #random: Random;
+  /** Which instance it asks first. */
+  #place: number;
+  id = "";
+  token = "";
+  /** Requests that got no answer, or one to ask again. */
+  repeats = 0;
+  #isStopped = false;
+
+  constructor(name: string, service: Service, place: number, random: Random) {
+    this.name = name;
+    this.#service = service;
+    this.#place = place;
+    this.#random = random;
+  }
+
+  /** The address of the instance that it uses now. */
+  get url(): string {
+    return this.#service.urls[this.#place % this.#service.urls.length] ?? "";
+  }
+
+  /** From now on it asks the next instance. */
+  moveOn(): void {
+    this.#place++;
+  }
+
+  /** What waits for an answer from now on gives up. */
+  giveUp(): void {
+    this.#isStopped = true;
+  }
+
+  async register(): Promise<void> {
+    const { user, access_token } = await this.ask("POST", "/auth/register", {
+      username: this.name,
+      password,
+    });
+    this.id = user.id;
+    this.token = access_token;
+  }
+
+  /** Asks until there is an answer that is one. Throws on a refusal, with its code. */
+  async ask(method: string, path: string, body?: unknown): Promise<Json> {
+    const answer = await this.persist(method, path, body);
+    if (answer.status < 300) return answer.body;
+    throw new Error(`${this.name}: ${method} ${path} → ${answer.status} ${answer.body?.code}`);
+  }
+
+  /** The same, but refusals are answers too. */
+  async persist(method: string, path: string, body?: unknown): Promise<Answer> {
+    for (;;) {
+      const answer = await this.#once(method, path, body).catch(() => null);
+      if (answer?.status === unauthenticated && this.id !== "" && !path.startsWith("/auth/")) {
+        await this.#logIn();
+      } else if (answer && answer.status < 500 && answer.status !== 429) {
+        return answer;
+      }
+      if (answer?.status === 500) throw new Error(`${this.name}: ${method} ${path} → 500`);
+      if (this.#isStopped) throw new Error(`${this.name}: ${method} ${path}: no answer`);
+      this.repeats++;
+      this.moveOn();
+      await sleep(this.#random.between(50, 150));
+    }
+  }
+
+  /** One request, to the instance that it uses now. Rejects if there is no answer. */
+  async #once(method: string, path: string, body: unknown): Promise<Answer> {
+    const response = await fetch(`${this.url}/api/v1${path}`, {
+      method,
+      headers: {
+        ...(this.token && { authorization: `Bearer ${this.token}` }),
+        ...(body !== undefined && { "content-type": "application/json" }),
+      },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+      signal: AbortSignal.timeout(answerLimitMs),
+    });
+    const text = await response.text();
+    return { status: response.status, body: text === "" ? null : JSON.parse(text) };
+  }
+
+  /** Its access token has run out, as after a jump of the clock. */
+  async #logIn(): Promise<void> {
+    const answer = await this.#once("POST", "/auth/login", { username: this.name, password }).catch(
+      () => null,
+    );
+    if (answer?.status === 200) this.token = answer.body.access_token;
+  }
+}

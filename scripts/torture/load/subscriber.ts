@@ -1,0 +1,146 @@
+import type { Random } from "../../../tests/support/random.ts";
+import { emptied } from "../checker.ts";
+import type { Control, Heard, Subscription } from "../history.ts";
+import { type Connect, type Connection, openEvents, openSocket } from "./connection.ts";
+import { hashOf } from "./notebook.ts";
+import type { Json, Person } from "./person.ts";
+
+export interface SubscriberOptions {
+  name: string;
+  person: Person;
+  kind: "sse" | "ws";
+  discussionId: string | null;
+  since: string;
+  random: Random;
+  /** How long it stays connected before it cuts itself off, at random up to twice this; 0: for ever. */
+  patienceMs: number;
+}
+
+/** The contract: what is said at least every so often, and half as long again. */
+const silenceMs = 45_000;
+const reconnectMs = 200;
+/** At 1001 and 1012 the contract asks for up to two seconds; after a rate limit, for five. */
+const awaitedMs: Readonly<Record<number, number>> = { 1001: 2_000, 1012: 2_000, 4002: 5_000 };
+const signals = new Set(["typing", "presence"]);
+const answers = new Set(["ack", "error", "pong"]);
+
+/** Reads a stream and comes back whenever it ends, with the last cursor, as the contract asks. */
+export class Subscriber {
+  readonly record: Subscription;
+  readonly #options: SubscriberOptions;
+  readonly #connect: Connect;
+  #cursor: string;
+  #connection: Connection | undefined;
+  #isReady = false;
+  #isStopped = false;
+  #cutTimer: NodeJS.Timeout | undefined;
+  #silenceTimer: NodeJS.Timeout | undefined;
+  /** The highest seq that it heard of, by discussion. */
+  readonly #seqs = new Map<string, number>();
+
+  constructor(options: SubscriberOptions) {
+    const { name, person, discussionId, since } = options;
+    this.#options = options;
+    this.#cursor = since;
+    this.#connect = options.kind === "sse" ? openEvents : openSocket;
+    this.record = {
+      name,
+      user_id: person.id,
+      discussion_id: discussionId,
+      since,
+      heard: [],
+      connections: 0,
+      over: null,
+      faults: [],
+    };
+  }
+
+  start(): void {
+    if (this.#isStopped) return;
+    const { person, kind, discussionId } = this.#options;
+    const base = discussionId === null ? "/api/v1" : `/api/v1/discussions/${discussionId}`;
+    const end = kind === "sse" ? "events" : "ws";
+    const url = `${person.url}${base}/${end}?since=${encodeURIComponent(this.#cursor)}`;
+    this.#isReady = false;
+    this.#watch();
+    this.#connection = this.#connect(url, person.token, {
+      opened: () => this.#opened(),
+      took: (json, id) => this.#take(json, id),
+      ended: (ending) => this.#ended(ending),
+    });
+  }
+
+  /** Whether its replay is over, on a connection that lives. */
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+
+  hasHeard(discussionId: string, seq: number): boolean {
+    return (this.#seqs.get(discussionId) ?? 0) >= seq;
+  }
+
+  cut(): void {
+    this.#isReady = false;
+    this.#connection?.cut();
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    clearTimeout(this.#cutTimer);
+    clearTimeout(this.#silenceTimer);
+    this.cut();
+  }
+
+  #opened(): void {
+    this.record.connections++;
+    const { patienceMs, random } = this.#options;
+    if (patienceMs > 0) this.#cutTimer = setTimeout(() => this.cut(), random.between(0, 2 * patienceMs));
+  }
+
+  #take(json: Json, id: string | null): void {
+    if (this.#isStopped) return;
+    this.#watch();
+    if (signals.has(json.type) || answers.has(json.type)) return;
+    if (typeof json.cursor !== "string" || (id !== null && id !== json.cursor)) {
+      this.record.faults.push(`id ${id} of ${JSON.stringify(json).slice(0, 200)}`);
+      return;
+    }
+    this.#cursor = json.cursor;
+    if (json.type === "ready") this.#isReady = true;
+    this.record.heard.push(json.type === "ready" || json.type === "reset" ? control(json) : heard(json));
+    if (json.message) this.#seqs.set(json.discussion_id, json.message.seq);
+  }
+
+  #ended({ code, status }: { code: number | null; status: number | null }): void {
+    this.#isReady = false;
+    clearTimeout(this.#cutTimer);
+    clearTimeout(this.#silenceTimer);
+    if (this.#isStopped) return;
+    const { person, random } = this.#options;
+    const refused = status === 403 || status === 404;
+    if ((code !== null && code >= 4500) || refused) {
+      this.record.over = code ?? status;
+      this.#isStopped = true;
+      return;
+    }
+    if (status === 401) void person.persist("GET", "/users/me").catch(() => {});
+    person.moveOn();
+    const delayMs = awaitedMs[code ?? 0] ?? reconnectMs;
+    setTimeout(() => this.start(), random.between(0.2, 1) * delayMs);
+  }
+
+  /** A connection on which nothing comes any more is dead, whatever it looks like. */
+  #watch(): void {
+    clearTimeout(this.#silenceTimer);
+    this.#silenceTimer = setTimeout(() => this.cut(), silenceMs);
+  }
+}
+
+function control({ type, cursor, reason }: Json): Control {
+  return reason === undefined ? { kind: type, cursor } : { kind: type, cursor, reason };
+}
+
+function heard({ cursor, type, discussion_id, message, seq }: Json): Heard {
+  const hash = message ? (message.deleted_at ? emptied : hashOf(message.content)) : null;
+  return { kind: "event", cursor, type, discussion_id, seq: message?.seq ?? seq ?? null, hash };
+}

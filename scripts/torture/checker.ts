@@ -2,6 +2,7 @@
  * Judges a history: was every promise kept, and did each subscriber hear exactly what the log holds for it?
  * Pure, and written without a look at how the server decides what a stream hears.
  */
+import { epochOf, expectedOf, positionOf } from "./expected.ts";
 import type {
   Attempt,
   Control,
@@ -41,11 +42,6 @@ export interface Allowance {
 
 export const emptied = "emptied";
 const mostPerSubscription = 5;
-const internal = new Set(["member.enrolled", "session.revoked", "event.erased"]);
-const joining = new Set(["member.enrolled", "member.added"]);
-const leaving = new Set(["member.removed", "discussion.deleted"]);
-/** With a user_id they are for that person alone. */
-const personal = new Set(["read.updated", "discussion.deleted"]);
 
 /** What the judges of all subscriptions share. */
 interface Evidence {
@@ -200,9 +196,12 @@ class Listening {
       if (row) this.#judgeContent(heard, row);
       else this.#report(this.#isInLog(position) ? "forbidden" : "ghost", describe(heard));
     }
-    const end = isLast ? Number.POSITIVE_INFINITY : newest;
-    for (const { position, type } of expected) {
-      if (position <= end && !seen.has(position)) this.#report("lost", `${type} at ${position}`);
+    // Who is refused for good is told nothing more, also if something was still to come.
+    const isOpen = !isLast || this.#subscription.over !== null;
+    const end = isOpen ? newest : Number.POSITIVE_INFINITY;
+    for (const { position, type, mayBeWithheld } of expected) {
+      if (position > end || seen.has(position) || mayBeWithheld) continue;
+      this.#report("lost", `${type} at ${position}`);
     }
   }
 
@@ -242,40 +241,6 @@ class Listening {
   #report(fault: Fault, detail: string): void {
     this.#violations.push({ fault, detail: `${this.#subscription.name}: ${detail}` });
   }
-}
-
-/**
- * What a subscription has to hear of the log after a position: the rules of the contract, once more. `log` begins
- * with the first event that ever was, as only so is it known who was a member when.
- */
-export function expectedOf(
-  log: readonly LogRow[],
-  { user_id, discussion_id }: Pick<Subscription, "user_id" | "discussion_id">,
-  after: number,
-): LogRow[] {
-  const inside = new Set<string>();
-  const expected: LogRow[] = [];
-  for (const row of log) {
-    const isOwn = row.user_id === user_id;
-    if (isOwn && joining.has(row.type)) inside.add(row.discussion_id);
-    const isCovered = discussion_id === null || discussion_id === row.discussion_id;
-    const isTold = !internal.has(row.type) && (isOwn || row.user_id === "" || !personal.has(row.type));
-    const isSeen = isCovered && isTold && inside.has(row.discussion_id);
-    if (isSeen && row.position > after) expected.push(row);
-    if (!isOwn || !leaving.has(row.type)) continue;
-    inside.delete(row.discussion_id);
-    // A stream of that one discussion is over.
-    if (discussion_id !== null && isCovered && row.position > after) return expected;
-  }
-  return expected;
-}
-
-export function positionOf(cursor: string): number {
-  return Number(cursor.slice(cursor.lastIndexOf(".") + 1));
-}
-
-function epochOf(cursor: string): string {
-  return cursor.slice(0, cursor.lastIndexOf("."));
 }
 
 function lastPosition(stretch: Heard[], since: string): number {

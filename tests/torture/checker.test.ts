@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "uvu";
 import { check, describeViolations, emptied, type Fault } from "../../scripts/torture/checker.ts";
-import type { Attempt, Heard, History, LogRow, Truth } from "../../scripts/torture/history.ts";
+import type { Attempt, Control, Heard, History, LogRow, Truth } from "../../scripts/torture/history.ts";
 
 // A checker that finds nothing is worth what it would find: each fault is put into a good history, and it has
 // to say so, by its name.
@@ -272,6 +272,39 @@ test("a reset is a fault unless the plan explains it, and what follows it is hel
 test("a ready that falls behind what was heard is found", () => {
   const back = (it: Case) => bobHeard(it).splice(6, 0, { kind: "ready", cursor: `${epoch}.4` });
   assert.deepEqual(faultsOf(back), ["swapped"]);
+});
+
+test("a former member may miss what was edited since, and nobody else", () => {
+  const editLater = (it: Case) => {
+    const row = { position: 17, discussion_id: tea, user_id: "", type: "message.updated", seq: 5 };
+    it.truth.log.push(row);
+    it.history.subscriptions[0]?.heard.push(heardOf(row));
+  };
+  const loseFor = (heardBy: (it: Case) => (Heard | Control)[]) => (it: Case) => {
+    editLater(it);
+    const heard = heardBy(it);
+    heard.splice(
+      heard.findIndex((entry) => entry.kind === "event" && entry.seq === 5),
+      1,
+    );
+  };
+  assert.deepEqual(faultsOf(editLater), []);
+  assert.deepEqual(faultsOf(loseFor(cemHeard)), []);
+  assert.deepEqual(faultsOf(loseFor(bobHeard)), ["lost"]);
+});
+
+test("who is refused for good may miss the end, and nothing before", () => {
+  const refuse = (it: Case) => void Object.assign(it.history.subscriptions[1] ?? {}, { over: 4503 });
+  const cutEnd = (it: Case) => {
+    refuse(it);
+    cemHeard(it).splice(-2, 2);
+  };
+  assert.deepEqual(faultsOf(cutEnd), []);
+  const cutMiddle = (it: Case) => {
+    refuse(it);
+    cemHeard(it).splice(2, 1);
+  };
+  assert.deepEqual(faultsOf(cutMiddle), ["lost"]);
 });
 
 test("what the contract does not know is a fault", () => {

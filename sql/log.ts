@@ -175,7 +175,7 @@ const openingRow = z.object({
   expires_at: z.string().nullable(),
   standing: z.enum(["owner", "admin", "member", "visitor"]).nullable(),
   discussion_ids: z.array(z.uuid()),
-  /** JSON: of which of them no longer, and when each membership ended. Null: of all of them still. */
+  /** JSON: of which of them no longer, and where each membership ended. Null: of all of them still. */
   left: z.string().nullable(),
 });
 
@@ -216,8 +216,9 @@ export async function readOpenings(
         SELECT discussion_id FROM mine WHERE r.discussion_id IS NULL OR discussion_id = r.discussion_id
       ) AS discussion_ids,
       (
-        SELECT json_object_agg(ended.discussion_id, ended.at) FROM (
-          SELECT e.discussion_id, wire_time(max(e.at)) AS at FROM events AS e
+        SELECT json_object_agg(ended.discussion_id,
+          json_build_object('position', ended.position, 'at', ended.at)) FROM (
+          SELECT e.discussion_id, max(e.position) AS position, wire_time(max(e.at)) AS at FROM events AS e
           WHERE e.user_id = s.user_id AND e.position > began.start AND e.type = 'member.removed'
             AND NOT EXISTS (
               SELECT FROM members AS m WHERE m.discussion_id = e.discussion_id AND m.user_id = s.user_id)

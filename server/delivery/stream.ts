@@ -43,8 +43,15 @@ export interface StreamStart {
   position: number;
   /** Of which discussions the user was a member there. */
   discussionIds: readonly string[];
-  /** Of which the user no longer is one, and when that ended; null: none. */
-  left: Map<string, string> | null;
+  /** Of which the user no longer is one, and where that ended; null: none. */
+  left: Map<string, Leaving> | null;
+}
+
+/** The newest end of a membership. */
+export interface Leaving {
+  position: number;
+  /** RFC 3339, UTC, milliseconds. */
+  at: string;
 }
 
 /**
@@ -58,7 +65,7 @@ export class Stream {
   readonly discussions = new Set<string>();
   /** Whether the hub shows it every event: its replay is over. */
   isLive = false;
-  #left: Map<string, string> | null;
+  #left: Map<string, Leaving> | null;
   #position: number;
   #pending: Buffer[] = [];
   #pendingBytes = 0;
@@ -213,10 +220,10 @@ export class Stream {
     this.endIfOver(encoded);
     const { position, discussion_id, type, at } = encoded.event;
     if (position <= this.owner.authorizedAt) return;
-    if (joiningTypes.has(type)) this.#left?.delete(discussion_id);
+    if (joiningTypes.has(type)) this.#forgetLeaving(encoded);
     if (!leavingTypes.has(type)) return;
     this.#left ??= new Map();
-    this.#left.set(discussion_id, at);
+    this.#left.set(discussion_id, { position, at });
   }
 
   /**
@@ -234,12 +241,21 @@ export class Stream {
     const { discussion_id, type } = encoded.event;
     if (discussion_id === "") this.endIfOver(encoded);
     if (!this.covers(discussion_id)) return;
-    if (joiningTypes.has(type)) this.discussions.add(discussion_id);
+    if (joiningTypes.has(type)) {
+      this.discussions.add(discussion_id);
+      this.#forgetLeaving(encoded);
+    }
     if (!this.discussions.has(discussion_id)) return;
     if (!internalTypes.has(type)) this.#push(encoded.bytes(this.#wire.format));
     if (!leavingTypes.has(type)) return;
     this.discussions.delete(discussion_id);
     this.endIfOver(encoded);
+  }
+
+  /** A joining after the newest leaving: a member is told messages as they are. */
+  #forgetLeaving({ event: { position, discussion_id } }: EncodedEvent): void {
+    const left = this.#left?.get(discussion_id);
+    if (left && position > left.position) this.#left?.delete(discussion_id);
   }
 
   #end(closing: Closing): void {
@@ -264,8 +280,8 @@ export class Stream {
  * The log tells messages as they are now. What somebody wrote into one after the membership ended is nothing
  * for the former member, who is told of the time before.
  */
-function isEditedSince(leftAt: string | undefined, { event }: EncodedEvent): boolean {
-  if (leftAt === undefined || !event.data.startsWith('{"message":')) return false;
+function isEditedSince(left: Leaving | undefined, { event }: EncodedEvent): boolean {
+  if (left === undefined || !event.data.startsWith('{"message":')) return false;
   const [, editedAt] = /"edited_at":"([^"]+)"/.exec(event.data) ?? [];
-  return editedAt !== undefined && editedAt >= leftAt;
+  return editedAt !== undefined && editedAt >= left.at;
 }

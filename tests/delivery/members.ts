@@ -175,6 +175,33 @@ export const members: Behaviour[] = [
     },
   },
   {
+    name: "who comes back after the removal and is added again then hears of edits as before",
+    async act(kind, t) {
+      const ann = await register(t.url, "ann");
+      const bob = await register(t.url, "bob");
+      const group = await createGroup(ann, "group", [bob]);
+      const path = `/discussions/${group.id}`;
+      const { seq } = await ann.send(group.id, "before");
+      await ann.ok("DELETE", `${path}/members/${bob.user.id}`);
+      const stream = await openReady(kind, bob, { since: group.cursor });
+      await ann.ok("POST", `${path}/members`, { user_ids: [bob.user.id] });
+      await ann.ok("PATCH", `${path}/messages/${seq}`, { content: "changed" });
+      await ann.send(group.id, "after");
+      await heardMessage(stream, "after");
+      assert.deepEqual(
+        eventsOf(stream).map(({ type, message }) => [type, message?.content ?? ""]),
+        [
+          ["message.new", "before"],
+          ["member.removed", ""],
+          ["member.added", ""],
+          ["message.updated", "changed"],
+          ["message.new", "after"],
+        ],
+      );
+      stream.cut();
+    },
+  },
+  {
     name: "a deleted discussion is told of exactly once and ends its own streams with 4503",
     async act(kind, t) {
       const ann = await register(t.url, "ann");

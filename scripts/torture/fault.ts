@@ -7,6 +7,8 @@ import type { Load } from "./load.ts";
 /** What a fault may lay hands on. */
 export interface World {
   postgres: OwnPostgres;
+  /** A folder of this world alone; what a fault puts there, both servers and Postgres may read. */
+  folder: string;
   instances: readonly Instance[];
   /** How the instance of the same place reaches Postgres. */
   roads: readonly Road[];
@@ -22,6 +24,14 @@ export interface Step {
   act(world: World): Promise<void> | void;
 }
 
+export interface Special {
+  postgres?: PostgresOptions;
+  /** Additional environment for the instances. */
+  env?: NodeJS.ProcessEnv;
+  /** Called when all of this world has ended. */
+  end?(): Promise<void>;
+}
+
 export interface Fault {
   id: string;
   title: string;
@@ -30,9 +40,8 @@ export interface Fault {
    * and everybody has it. The server's own bounds, and as much again for a machine that is busy.
    */
   recoveryMs: number;
-  postgres?: PostgresOptions;
-  /** Additional environment for the instances. */
-  env?: NodeJS.ProcessEnv;
+  /** What is special about this world, given its folder; called once, before anything starts. */
+  prepare?(folder: string): Promise<Special> | Special;
   /** Why it cannot be done here; null if it can. */
   missing?(): Promise<string | null> | string | null;
   /** What will be done, made of the seed alone. `seconds`: about how long it may go on. */

@@ -1,4 +1,7 @@
 import type { Fault } from "./fault.ts";
+import { clientsInAndOut, everybodyCut } from "./faults/clients.ts";
+import { clockOfInstances, clockOfPostgres } from "./faults/clock.ts";
+import { diskFull } from "./faults/disk.ts";
 import { instanceKilled, instancePaused, rollingRestart } from "./faults/instances.ts";
 import {
   listenerBlackHoled,
@@ -23,9 +26,14 @@ export const faults: readonly Fault[] = [
   postgresCrash,
   killedAtCommit,
   slowDisk,
+  diskFull,
   poolExhausted,
   connectionsSilent,
   instanceKilled,
   rollingRestart,
   instancePaused,
+  clockOfInstances,
+  clockOfPostgres,
+  clientsInAndOut,
+  everybodyCut,
 ];

@@ -39,6 +39,7 @@ export class Load {
   #writers: WritingActor[] = [];
   #listeners: Subscriber[] = [];
   #membership: ReturnType<typeof startMembershipChanges> | undefined;
+  #guest: Person | undefined;
   /** Who sends the marks by which it is known that all works. */
   #prober: { person: Person; notebook: Notebook } | undefined;
 
@@ -54,6 +55,7 @@ export class Load {
     const [owner, guest] = [...(await this.#register("owner", 1)), ...(await this.#register("guest", 1))];
     const [prober] = await this.#register("prober", 1);
     if (!owner || !guest || !prober) throw new Error("nobody is there");
+    this.#guest = guest;
     this.#prober = { person: prober, notebook: new Notebook(prober.name, this.#random.fork("prober")) };
     await this.#openDiscussions(owner, [...writers, prober]);
     this.#writers = writers.map((person, index) => {
@@ -87,6 +89,11 @@ export class Load {
 
   connections(): number {
     return this.#subscribers().reduce((sum, { record }) => sum + record.connections, 0);
+  }
+
+  /** For strangers' connections that are to be let in. */
+  tokenOfGuest(): string {
+    return this.#guest?.token ?? "";
   }
 
   /** Cuts every subscriber's connection. */

@@ -1,5 +1,8 @@
+import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { withPostgres } from "../../tests/support/postgres.ts";
+import { type OwnPostgres, withPostgres } from "../../tests/support/postgres.ts";
 import { type Random, randomOf } from "../../tests/support/random.ts";
 import { type Road, withRoad } from "../../tests/support/road.ts";
 import { check, type Violation } from "./checker.ts";
@@ -115,23 +118,34 @@ async function withWorld(
   { size = usualLoad, print }: RunOptions,
   act: (world: World) => Promise<void>,
 ): Promise<void> {
-  await withPostgres(async (postgres) => {
-    await withRoads(postgres.url, instanceCount, async (roads) => {
-      const instances = roads.map(
-        (road, index) => new Instance(`instance ${index + 1}`, { ...fault.env, DATABASE_URL: road.url }),
-      );
-      const service = { urls: [] as string[] };
-      const load = new Load(service, random, size);
-      try {
-        for (const instance of instances) await instance.start();
-        service.urls.push(...instances.map(({ url }) => url));
-        await act({ postgres, instances, roads, load, note: (text) => print(`  ${text}`) });
-      } finally {
-        load.close();
-        for (const instance of instances) await instance.kill();
-      }
-    });
-  }, fault.postgres);
+  const folder = await mkdtemp(join(tmpdir(), "parley-torture-"));
+  // Postgres runs as somebody else.
+  await chmod(folder, 0o755);
+  const special = (await fault.prepare?.(folder)) ?? {};
+  const start = async (postgres: OwnPostgres, roads: Road[]) => {
+    const instances = roads.map(
+      (road, index) => new Instance(`instance ${index + 1}`, { ...special.env, DATABASE_URL: road.url }),
+    );
+    const service = { urls: [] as string[] };
+    const load = new Load(service, random, size);
+    try {
+      for (const instance of instances) await instance.start();
+      service.urls.push(...instances.map(({ url }) => url));
+      await act({ postgres, folder, instances, roads, load, note: (text) => print(`  ${text}`) });
+    } finally {
+      load.close();
+      for (const instance of instances) await instance.kill();
+    }
+  };
+  try {
+    await withPostgres(
+      (postgres) => withRoads(postgres.url, instanceCount, (roads) => start(postgres, roads)),
+      special.postgres,
+    );
+  } finally {
+    await special.end?.();
+    await rm(folder, { recursive: true, force: true });
+  }
 }
 
 async function withRoads(to: string, count: number, act: (roads: Road[]) => Promise<void>): Promise<void> {

@@ -60,6 +60,32 @@ test("one send that Postgres refuses fails alone, and those around it are stored
     socket.cut();
   }));
 
+test("a Postgres without disk or memory is not our mistake: try again", () =>
+  withServer(async (t) => {
+    const ann = await register(t.url, "ann");
+    const { id } = await ann.ok("POST", "/discussions", { kind: "direct", user_id: ann.user.id });
+    const socket = await openTestStream("ws", ann, { discussionId: id });
+    for (const state of ["53100", "53200", "58030", "58P01"]) {
+      await query(
+        t.databaseUrl,
+        `CREATE OR REPLACE FUNCTION is_full() RETURNS trigger LANGUAGE plpgsql AS
+           $$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = '${state}'; END $$;
+         CREATE OR REPLACE TRIGGER is_full BEFORE INSERT ON messages EXECUTE FUNCTION is_full()`,
+      );
+      const answer = await ann.call("POST", `/discussions/${id}/messages`, { content: "x" });
+      assertProblem(answer, 503, "unavailable");
+      assert.ok(Number(answer.headers.get("retry-after")) >= 1, "Retry-After in seconds");
+      socket.send({ type: "message.send", ref: state, content: "x" });
+      await socket.until((received) =>
+        received.some(({ ref, code }) => ref === state && code === "unavailable"),
+      );
+    }
+    await query(t.databaseUrl, "DROP TRIGGER is_full ON messages");
+    socket.send({ type: "message.send", ref: "again", content: "x" });
+    await socket.until((received) => received.some(({ type, ref }) => type === "ack" && ref === "again"));
+    socket.cut();
+  }));
+
 test("a listener whose LISTEN is never answered is replaced", () =>
   withServer((t) =>
     withRoad(t.databaseUrl, async (road) => {

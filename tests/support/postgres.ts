@@ -23,6 +23,8 @@ export interface OwnPostgres {
   crash(): Promise<void>;
   /** Throws if it does not accept within half a minute. */
   start(): Promise<void>;
+  /** Whether its process is there; it may end by itself, as on a full disk. */
+  isRunning(): boolean;
   /** The folder that holds all of it. */
   home: string;
 }
@@ -57,8 +59,9 @@ export async function withPostgres(
 ): Promise<void> {
   const home = options.home ?? (await mkdtemp(join(tmpdir(), "parley-fault-")));
   let running: ChildProcess | undefined;
+  const isRunning = () => running !== undefined && running.exitCode === null && running.signalCode === null;
   const stop = async (signal: NodeJS.Signals) => {
-    if (!running || running.exitCode !== null || running.signalCode !== null) return;
+    if (!running || !isRunning()) return;
     const exited = once(running, "exit");
     running.kill(signal);
     await exited;
@@ -82,7 +85,8 @@ export async function withPostgres(
     };
     await start();
     await query(url, "CREATE DATABASE parley TEMPLATE template0 ENCODING 'UTF8'");
-    const own = { url: url.replace(/postgres$/, "parley"), start, crash: () => stop("SIGQUIT"), home };
+    const crash = () => stop("SIGQUIT");
+    const own = { url: url.replace(/postgres$/, "parley"), start, crash, isRunning, home };
     await migrate({ url: own.url });
     await act(own);
   } finally {

@@ -25,7 +25,7 @@ export const killedAtCommit: Fault = {
   id: "killed-at-commit",
   title: "a backend that stores messages is killed by SIGKILL in the middle of its commit",
   recoveryMs: 15_000,
-  postgres: { settings: commitDelay },
+  prepare: () => ({ postgres: { settings: commitDelay } }),
   plan: (random, seconds) =>
     times(Math.max(2, seconds / 4)).map((index) => ({
       atMs: index * 4_000 + random.between(0, 1_000),
@@ -38,7 +38,7 @@ export const slowDisk: Fault = {
   id: "slow-disk",
   title: "each flush of Postgres' log takes 100 ms",
   recoveryMs: 15_000,
-  postgres: { settings: { fsync: "on", commit_siblings: "0" } },
+  prepare: () => ({ postgres: { settings: { fsync: "on", commit_siblings: "0" } } }),
   plan: (_random, seconds) => [
     { atMs: 0, what: "flushes take 100 ms", act: (world) => configure(world, "commit_delay", "100000") },
     {
@@ -53,7 +53,7 @@ export const poolExhausted: Fault = {
   id: "pool-exhausted",
   title: "all connections of the pools wait for a lock that somebody holds, then Postgres has none left",
   recoveryMs: 20_000,
-  env: { DATABASE_POOL_SIZE: "3" },
+  prepare: () => ({ env: { DATABASE_POOL_SIZE: "3" } }),
   plan: (random, seconds) => {
     const holdMs = Math.min(8, seconds) * 1_000;
     return [

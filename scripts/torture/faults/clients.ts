@@ -1,0 +1,70 @@
+import { randomBytes } from "node:crypto";
+import { connect } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Random } from "../../../tests/support/random.ts";
+import type { Fault, World } from "../fault.ts";
+
+const perTick = 25;
+const tickMs = 50;
+
+export const clientsInAndOut: Fault = {
+  id: "clients-in-and-out",
+  title: "thousands of clients connect and go, at any point of their requests",
+  recoveryMs: 10_000,
+  plan: (random, seconds) => [
+    {
+      atMs: 0,
+      what: `${(1_000 / tickMs) * perTick} connections a second for ${seconds} s`,
+      act: (world) => storm(world, random.fork("storm"), seconds * 1_000),
+    },
+  ],
+};
+
+export const everybodyCut: Fault = {
+  id: "everybody-cut",
+  title: "all subscribers lose their connections at once, again and again",
+  recoveryMs: 10_000,
+  plan: (random, seconds) =>
+    Array.from({ length: seconds * 2 }, (_, index) => ({
+      atMs: index * 500 + random.between(0, 400),
+      what: "cut everybody",
+      act: ({ load }) => load.cutAll(),
+    })),
+};
+
+async function storm(world: World, random: Random, ms: number): Promise<void> {
+  const { instances, load, note } = world;
+  const token = load.tokenOfGuest();
+  const until = performance.now() + ms;
+  let count = 0;
+  while (performance.now() < until) {
+    for (let number = 0; number < perTick; number++, count++) {
+      const { url } = random.pick(instances);
+      touch(Number(new URL(url).port), requestOf(token, random.chance(0.5)), random);
+    }
+    await sleep(tickMs);
+  }
+  note(`${count} connections`);
+}
+
+/** Asks for a stream and goes: before, within or after the request, or some time after the answer began. */
+function touch(port: number, request: Buffer, random: Random): void {
+  const socket = connect(port, "127.0.0.1");
+  const length = random.chance(0.3) ? random.integer(0, request.length) : request.length;
+  socket.on("error", () => {});
+  socket.write(request.subarray(0, length));
+  socket.resume();
+  const leave = () => (random.chance(0.5) ? socket.resetAndDestroy() : socket.destroy());
+  setTimeout(leave, random.between(0, 400));
+}
+
+function requestOf(token: string, isSocket: boolean): Buffer {
+  const upgrade = isSocket
+    ? `Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n` +
+      `Sec-WebSocket-Key: ${randomBytes(16).toString("base64")}\r\n`
+    : "";
+  const path = isSocket ? "ws" : "events";
+  return Buffer.from(
+    `GET /api/v1/${path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${token}\r\n${upgrade}\r\n`,
+  );
+}

@@ -1,6 +1,7 @@
 import { inspect } from "node:util";
 import { isUnavailable } from "./commands/unavailable.ts";
 import { ConfigError } from "./config.ts";
+import { describeError } from "./log.ts";
 
 /** What kept a worker from starting, in its own words. */
 export class Complaint extends Error {}
@@ -12,11 +13,28 @@ export function complain(error: unknown): never {
 }
 
 /**
- * What the person who starts a program can mend is one line that names the setting; everything else is shown
- * whole.
+ * What the person who starts a program can mend is one line that names the setting; of everything else
+ * all is shown but what people wrote.
  */
 export function complaintOf(error: unknown): string {
-  return messageFor(error) ?? inspect(error);
+  return messageFor(error) ?? wholeOf(error);
+}
+
+/**
+ * Node would show an error that nobody handled with all that hangs on it, such as the parameters of a
+ * statement.
+ */
+export function endOnMistakes(): void {
+  process.on("uncaughtException", (error) => {
+    console.error(wholeOf(error));
+    process.exit(1);
+  });
+}
+
+function wholeOf(error: unknown): string {
+  if (!(error instanceof Error)) return inspect(error);
+  const { stack, ...rest } = describeError(error);
+  return `${stack} ${inspect(rest)}`;
 }
 
 function messageFor(error: unknown): string | null {

@@ -1,6 +1,6 @@
 import { pino } from "pino";
 import { startWorkers, workersEndMs } from "./cluster.ts";
-import { complain } from "./complaint.ts";
+import { complain, endOnMistakes } from "./complaint.ts";
 import { readConfig } from "./config.ts";
 import { endOnSignals } from "./ending.ts";
 import { prepareGround } from "./ground.ts";
@@ -10,6 +10,7 @@ import { startParley } from "./parley.ts";
 
 /** The program: starts everything, says where, and stops in order on SIGTERM or SIGINT. */
 async function main(): Promise<void> {
+  endOnMistakes();
   const config = readConfig(process.env);
   const log = createLog(config.logLevel, pino.destination({ fd: 2, sync: false }));
   const ground = await prepareGround(config, log);

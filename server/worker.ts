@@ -2,7 +2,7 @@ import cluster, { type Worker } from "node:cluster";
 import { once } from "node:events";
 import { pino } from "pino";
 import type { Complaining, Task } from "./cluster.ts";
-import { complaintOf } from "./complaint.ts";
+import { complaintOf, endOnMistakes } from "./complaint.ts";
 import { endOnSignals } from "./ending.ts";
 import { limits } from "./limits.ts";
 import { createLog } from "./log.ts";
@@ -17,6 +17,7 @@ const wholeWriteBytes = 4_096;
  * also those that come later, have those of the first process.
  */
 async function main(worker: Worker): Promise<void> {
+  endOnMistakes();
   const [{ config, ground }] = (await once(process, "message")) as [Task];
   const output = pino.destination({ fd: 2, sync: false, maxWrite: wholeWriteBytes });
   const log = createLog(config.logLevel, output);

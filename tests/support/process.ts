@@ -13,6 +13,8 @@ export interface Program {
   url: string;
   databaseUrl: string;
   child: ChildProcess;
+  /** What it said on standard output so far. */
+  stdout(): string;
   /** Its log and complaints so far. */
   stderr(): string;
   kill(signal: NodeJS.Signals): void;
@@ -94,7 +96,7 @@ export async function settledBytes(program: Program, ms = 3_000): Promise<number
   return lowest;
 }
 
-type Started = Omit<Program, "url" | "databaseUrl"> & { stdout(): string };
+type Started = Omit<Program, "url" | "databaseUrl">;
 
 /** The child sees none of our own environment but what a program needs to be found and run. */
 function start(script: string, env: NodeJS.ProcessEnv): Started {

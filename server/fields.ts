@@ -90,10 +90,15 @@ export const timestampSchema = z
   .string()
   .regex(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?\+00$/, "is not a timestamp")
   .refine(isDate, { error: "is not a timestamp" });
-/** A point in time as clients write it: RFC 3339 with any offset. Postgres has no year 0. */
+/**
+ * A point in time as clients write it: RFC 3339 with any offset, of which Postgres would take some only.
+ * Gives it in UTC. Postgres has no year 0, and from the year 10000 on JavaScript writes what is not RFC 3339.
+ */
 export const momentSchema = z.iso
   .datetime({ offset: true })
-  .refine((value) => Date.parse(value) >= 0, { error: "must not be before 1970" });
+  .refine((value) => Date.parse(value) >= 0, { error: "must not be before 1970" })
+  .refine((value) => Date.parse(value) < Date.UTC(10_000, 0), { error: "must be before the year 10000" })
+  .transform((value) => new Date(value).toISOString());
 /** Numbers in addresses: digits, and nothing else that JavaScript takes for a number. */
 export function digits(min: number, max: number) {
   return z

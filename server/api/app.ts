@@ -79,7 +79,11 @@ async function finish(
 ): Promise<unknown> {
   const startedAt = performance.now();
   const requestId = readRequestId(event.req.headers);
-  const headers: [string, string][] = [["x-request-id", requestId], ...corsHeaders(parts, event)];
+  const headers: [string, string][] = [
+    ["x-request-id", requestId],
+    ...safetyHeaders(event),
+    ...corsHeaders(parts, event),
+  ];
   let answer: unknown;
   try {
     answer = event.req.method === "OPTIONS" ? preflight() : await handle(headers, requestId);
@@ -99,6 +103,16 @@ async function finish(
   // A promise that never settles, and that nobody holds: h3 would end the response when this one settles, and
   // would keep the whole request in memory for as long as somebody could settle it.
   return answer === handedOver ? new Promise(() => {}) : answer;
+}
+
+/**
+ * What browsers are told with every answer: to take it for nothing but what it says it is, so that no file and no
+ * JSON is a script or a style sheet; and, where it came by HTTPS, to come by nothing else for a year.
+ */
+function safetyHeaders(event: H3Event): [string, string][] {
+  const sniffing: [string, string] = ["x-content-type-options", "nosniff"];
+  if (event.url.protocol !== "https:") return [sniffing];
+  return [sniffing, ["strict-transport-security", "max-age=31536000"]];
 }
 
 /** What pages of allowed origins may read and send, besides what browsers let everybody. */

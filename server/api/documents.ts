@@ -43,8 +43,8 @@ function docsRoutes(): Route[] {
       path: "/docs",
       mediaType: "text/html; charset=utf-8",
       read: own("index.html"),
-      // The icons of Swagger UI's style sheet stand in it.
-      policy: "img-src 'self' data:",
+      // The icons of Swagger UI's style sheet stand in it, and it makes markup of the document's Markdown.
+      policy: { "img-src": "'self' data:", "require-trusted-types-for": null, "trusted-types": null },
       documentation: {
         name: "showDocs",
         summary: "These pages",

@@ -18,11 +18,11 @@ export interface Served {
 
 /**
  * Whatever a file contains, it is no page of this origin: it runs nothing, loads nothing, and is taken for
- * nothing but its type. Whoever has it asks again each time, as the right to it may have ended.
+ * nothing but its type (nosniff, as for all answers: app.ts). Whoever has it asks again each time, as the right
+ * to it may have ended.
  */
 export const guardedHeaders: Readonly<Record<string, string>> = {
-  "content-security-policy": "default-src 'none'; sandbox",
-  "x-content-type-options": "nosniff",
+  "content-security-policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
   "cross-origin-resource-policy": "same-site",
   "cache-control": "private, no-cache",
 };

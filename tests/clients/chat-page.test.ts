@@ -20,7 +20,7 @@ test("the page is served with all that it is made of, and may load nothing from 
       assert.equal(response.status, 200, path);
       const type = response.headers.get("content-type") ?? "";
       types.add(type.split(";")[0] ?? "");
-      assert.match(response.headers.get("content-security-policy") ?? "", /^default-src 'self';/, path);
+      assert.match(response.headers.get("content-security-policy") ?? "", /^default-src 'none';/, path);
       const text = await response.text();
       const links = /(?:src|href)="(\/[^"#]*)"|from "\.(\/[^"]+)"/g;
       for (const [, link, module] of text.matchAll(links)) waiting.add(link ?? module ?? "");

@@ -11,7 +11,7 @@ test("the page may load nothing from elsewhere", () =>
   withServer(async (t) => {
     const response = await fetch(`${t.url}/docs`);
     const policy = response.headers.get("content-security-policy") ?? "";
-    assert.match(policy, /^default-src 'self';/);
+    assert.match(policy, /^default-src 'none';/);
     assert.doesNotMatch(policy, /unsafe|https?:|\*/);
     const text = await response.text();
     const links = [...text.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, link]) => link ?? "");

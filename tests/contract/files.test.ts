@@ -28,7 +28,11 @@ test("whatever is served runs nothing, is taken for nothing else, and is asked f
     for (const url of urls) {
       const { headers } = await download(ann, url);
       assert.equal(headers.get("x-content-type-options"), "nosniff", url);
-      assert.equal(headers.get("content-security-policy"), "default-src 'none'; sandbox", url);
+      assert.equal(
+        headers.get("content-security-policy"),
+        "default-src 'none'; frame-ancestors 'none'; sandbox",
+        url,
+      );
       assert.equal(headers.get("cache-control"), "private, no-cache", url);
       assert.match(headers.get("etag") ?? "", /^"[\w-]+"$/, url);
     }

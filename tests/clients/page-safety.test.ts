@@ -238,6 +238,7 @@ inBrowser(
       const found = (await shown("#found .found-text")).join("\n");
       for (const text of texts)
         assert.ok(found.includes(`: findme ${text}`.normalize("NFC").slice(0, 60)), text);
+      assert.deepEqual(await page.evaluate(turned), [], "no name turns what stands after it");
       await reader.picture("texts-found");
       await page.getByRole("searchbox", { name: "Search messages" }).fill("");
       await page.setViewportSize({ width: 360, height: 740 });
@@ -399,6 +400,17 @@ async function writeEverywhere(ann: Client, writers: Client[]): Promise<{ all: s
 function wireName(text: string): string {
   return cleanName(text.replaceAll("\n", "%0A").replaceAll("\r", "%0D").replaceAll('"', "%22"));
 }
+
+/** Which marks in what was found do not read from left to right. */
+const turned = `[...document.querySelectorAll("#found mark")].filter(({ firstChild }) => {
+  const leftOf = (index) => {
+    const range = document.createRange();
+    range.setStart(firstChild, index);
+    range.setEnd(firstChild, index + 1);
+    return range.getBoundingClientRect().left;
+  };
+  return leftOf(0) >= leftOf(1);
+}).map(({ parentElement }) => parentElement.textContent)`;
 
 /** Nothing is wider than its place: neither the page nor the list of messages has to be pushed sideways. */
 async function assertFits(page: Page): Promise<void> {

@@ -16,7 +16,7 @@ const httpCodes: Readonly<Record<number, ErrorCode>> = {
 
 /**
  * Makes a Failure of whatever was thrown. Our refusals pass; constraint violations and an absent Postgres get
- * their codes; everything else is our mistake: logged whole, shown bare.
+ * their codes; everything else is our mistake: logged (log.ts), shown bare.
  */
 export function toFailure(error: unknown, log: Logger): Failure {
   if (error instanceof Failure) {

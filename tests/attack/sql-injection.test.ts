@@ -29,7 +29,7 @@ interface Room {
   count: Record<string, number>;
 }
 
-for (const place of ["body"] as const)
+for (const place of ["path", "query", "header", "body"] as const)
   test(`no text in a ${place} is more than text to Postgres, and what is stored comes back as it was`, () =>
     withRoom(async (room) => {
       const targets = targetsOf(room.document, bodiesFor(room)).filter((target) => target.place === place);

@@ -106,8 +106,8 @@ async function finish(
 }
 
 /**
- * What browsers are told with every answer: to take it for nothing but what it says it is, so that no file and no
- * JSON is a script or a style sheet; and, where it came by HTTPS, to come by nothing else for a year.
+ * What browsers are told with every answer: to take it for nothing but what it says it is, so that no file
+ * and no JSON is a script or a style sheet; and, where it came by HTTPS, to come by nothing else for a year.
  */
 function safetyHeaders(event: H3Event): [string, string][] {
   const sniffing: [string, string] = ["x-content-type-options", "nosniff"];

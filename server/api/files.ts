@@ -14,8 +14,8 @@ export interface ServedFile {
 }
 
 /**
- * All that a page loads comes from here, nothing stands in line, and it is framed by nobody. Where browsers know
- * trusted types, it cannot even make markup of text. What an attachment says is no script: see serving.ts.
+ * All that a page loads comes from here, nothing stands in line, and it is framed by nobody. Where browsers
+ * know trusted types, it cannot even make markup of text. That no attachment is a script: serving.ts.
  */
 const contentPolicy = {
   "default-src": "'none'",

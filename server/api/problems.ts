@@ -56,7 +56,7 @@ export function problemResponse(failure: Failure, requestId: string): HTTPRespon
     status,
     headers: {
       "content-type": "application/problem+json; charset=utf-8",
-      // What was not found, or not allowed, may be so the next moment; proxies keep some of these statuses unasked.
+      // What was not found may be there the next moment, and proxies keep some of these statuses unasked.
       "cache-control": "no-store",
       ...(failure.retryAfterSeconds && { "retry-after": `${failure.retryAfterSeconds}` }),
       ...(status === 401 && { "www-authenticate": "Bearer" }),

@@ -18,8 +18,8 @@ export interface Served {
 
 /**
  * Whatever a file contains, it is no page of this origin: it runs nothing, loads nothing, and is taken for
- * nothing but its type (nosniff, as for all answers: app.ts). Whoever has it asks again each time, as the right
- * to it may have ended.
+ * nothing but its type (nosniff, as all answers have it: app.ts). Whoever has it asks again each time, as the
+ * right to it may have ended.
  */
 export const guardedHeaders: Readonly<Record<string, string>> = {
   "content-security-policy": "default-src 'none'; frame-ancestors 'none'; sandbox",

@@ -305,7 +305,7 @@ async function breakBucket({ recorder, ann, bucket }: Scene): Promise<void> {
   assert.equal((await recorder.ask(ann, "GET", `/api/v1/attachments/${body.id}`)).status, 200);
 }
 
-/** Mistakes of ours of three kinds: what Postgres says quotes a value; rows are not as they should be; both. */
+/** Mistakes of ours: what Postgres says quotes a value, or rows are not as they should be. */
 async function breakFunctions({ recorder, database, ann, bob, group }: Scene): Promise<void> {
   const broken = async (how: string, cure: string, act: () => Promise<Json>) => {
     await query(database.url, how);

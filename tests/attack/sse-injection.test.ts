@@ -13,8 +13,8 @@ import { eventually, withServer } from "../support/server.ts";
 import type { TestStream } from "../support/streams.ts";
 import { refusedTexts, sqlTexts, wireTexts } from "./texts.ts";
 
-// Whatever people write, it goes out as one event, and the same one everywhere: live, from an instance's memory,
-// from the table, on either kind of stream, and in history.
+// Whatever people write, it goes out as one event, and the same one everywhere: live, from an instance's
+// memory, from the table, on either kind of stream, and in history.
 
 /** Around what fits into one NOTIFY, by itself and once it is escaped. */
 const long = [
@@ -221,7 +221,7 @@ function asNow(event: Json, stored: readonly Json[]): Json {
   return { ...event, message: { ...stored[event.message.seq - 1], reactions: event.message.reactions } };
 }
 
-/** By the rules of the HTML standard, and no others, what came is just these events, each with one line of data. */
+/** By the rules of the HTML standard what came is just these events, each with one line of data. */
 function assertOneEventEach(text: string, events: readonly Json[]): void {
   const came = text.split(/(?:\r\n|\r|\n){2}/).map((block) => block.split(/\r\n|\r|\n/));
   const durable = came.filter(

@@ -1,6 +1,6 @@
 /** Texts that have broken something somewhere. */
 
-/** In Postgres: what ends, opens or changes a piece of a statement. A call of `trap` is carried out, or not. */
+/** In Postgres: what ends, opens or changes a piece of a statement. If it is one, it calls `trap`. */
 export const sqlTexts: readonly string[] = [
   ..."' '' \" \\ \\' ` ; -- # /* */ $1 $1::uuid $$ % _ %% a% \\% \\_ ? ?| @> :name {{x}}".split(" "),
   "nextval('trap')",
@@ -85,5 +85,5 @@ export const wireTexts: readonly string[] = [
   "1 9\n1\tx\ty\tmessage.new\tz\t{}",
 ];
 
-/** What may not be stored, as Postgres or UTF-8 has no place for it; as JSON text, where JSON needs escapes. */
+/** What cannot be stored, as Postgres or UTF-8 has no place for it. */
 export const refusedTexts: readonly string[] = ["\u0000", "a\u0000b", "\ud800", "x\udc00y", "\udfff\ud800"];

@@ -11,8 +11,8 @@ import { eventually, withServer } from "../support/server.ts";
 import { hasBrowser, withBrowser } from "./browser.ts";
 import { withPage } from "./window.ts";
 
-// What browsers are told about all that this origin serves, and what one makes of it: no page has a script but
-// the server's own, whatever people write or upload.
+// What browsers are told about all that this origin serves, and what one makes of it: no page has a script
+// but the server's own, whatever people write or upload.
 
 const embedding = readFileSync(new URL("embedding.js", import.meta.url), "utf8");
 const inBrowser = hasBrowser ? test : test.skip;
@@ -155,7 +155,7 @@ inBrowser("no file that was uploaded, and no answer of the API, is a page or a s
       for (const { heard } of [opened, holed]) assert.deepEqual(heard(), []);
       // The trap is one: what does run is heard.
       await holed.page.evaluate(
-        "document.body.append(Object.assign(document.createElement('iframe'), {srcdoc: `<script>fetch('/trap')</script>`}))",
+        "document.body.append(Object.assign(document.createElement('script'), { text: `fetch('/trap')` }))",
       );
       await eventually(() => assert.notDeepEqual(holed.heard(), []));
     }),
@@ -193,7 +193,9 @@ inBrowser(
       const { page } = reader;
       const heard = listen(page.context(), proxy.url);
       await page.addInitScript(
-        "addEventListener('securitypolicyviolation', (e) => (window.violated ??= []).push(e.violatedDirective))",
+        `addEventListener("securitypolicyviolation", ({ violatedDirective }) => {
+          (window.violated ??= []).push(violatedDirective);
+        })`,
       );
       await reader.logIn("ann", password);
       await reader.isLive();
@@ -330,8 +332,9 @@ function listen(context: BrowserContext, url: string): () => string[] {
 }
 
 /**
- * Logged in by cookie, on a page that may make elements with addresses; on the chat page trusted types forbid even
- * that. `hole`: with no policy in force that a page brings along. */
+ * Logged in by cookie, on a page that may make elements with addresses; on the chat page trusted types forbid
+ * even that. `hole`: with no policy in force that a page brings along.
+ */
 async function openAs(browser: Browser, url: string, username: string, hole: boolean) {
   const context = await browser.newContext({ bypassCSP: hole, acceptDownloads: false });
   const heard = listen(context, url);

@@ -10,6 +10,8 @@ export const limits = {
   listenBacklog: 8_192,
   /** A JSON body: 16,000 characters of content, each at worst a pair of six-byte escapes, and the rest. */
   bodyBytes: 256 * 1024,
+  /** In which it must be whole: 32 s at 8 kB/s. */
+  bodyMs: 40_000,
   /** A frame from a client (contract: 1009 above it). */
   frameBytes: 64 * 1024,
   /** Frames of one socket that wait for their turn; beyond it the socket is closed with 4002. */
@@ -74,10 +76,20 @@ export const limits = {
   /** Uploads in progress: each holds up to two chunks in memory. Beyond it 503; of one user, 429. */
   uploadsAtOnce: 64,
   uploadsPerUser: 8,
-  /** A whole request, its body included: 10 MiB at 300 kbit/s. */
-  requestMs: 300_000,
+  /**
+   * A whole request, its body included: 10 MiB take 21 minutes at 8 kB/s. Only the last resort, as each kind
+   * of body has a closer bound: bodyMs, uploadBytesPerSecond, discardMs.
+   */
+  requestMs: 1_800_000,
   /** An upload of which nothing comes for so long is given up. */
   uploadStallMs: 20_000,
+  /**
+   * So is one that has come slower than this on average, after so long. Without it a byte every ten seconds
+   * would keep a place for as long as a request may take, and eight accounts all of them. The slowest of
+   * mobile networks that are still in use bring twice as much.
+   */
+  uploadBytesPerSecond: 4_096,
+  uploadGraceMs: 20_000,
   /** Its bytes are removed after this, if the process died under it: well above requestMs. */
   uploadMinutes: 60,
   /** Of a form, besides its file: delimiters and the headers of its one part. */

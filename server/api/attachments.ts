@@ -33,7 +33,7 @@ export function attachmentRoutes(parts: Parts): Route[] {
       rate: "upload",
       uploads: { "multipart/form-data": fileForm },
       answers: { 201: attachmentSchema },
-      refusals: ["too_many_attachments", "request_timeout", "overloaded"],
+      refusals: ["too_many_attachments", "overloaded"],
       handle: async ({ event, caller }) => {
         const stored = await inUploadPlace(caller.user_id, () =>
           receiveFile(event, attachments.maxBytes, (file) => storeAttachment(attachments, caller, file)),

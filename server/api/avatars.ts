@@ -55,7 +55,7 @@ export function avatarRoutes(parts: Parts): Route[] {
       rate: "upload",
       uploads: { "multipart/form-data": fileForm, "image/*": z.file() },
       answers: { 204: null },
-      refusals: ["request_timeout", "overloaded"],
+      refusals: ["overloaded"],
       handle: async ({ event, caller }) => {
         await inAvatarPlace(caller.user_id, async () => {
           const { avatarBytes } = limits;

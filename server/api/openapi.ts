@@ -91,7 +91,7 @@ export function refusalsOf({ method, path, access, rate, documentation }: Docume
   const { params, query, headers, body, uploads } = documentation;
   const codes: ErrorCode[] = ["internal_error", ...documentation.refusals];
   if (params || query || headers || body || uploads) codes.push("invalid_request");
-  if (body || uploads) codes.push("payload_too_large", "unsupported_media_type");
+  if (body || uploads) codes.push("payload_too_large", "unsupported_media_type", "request_timeout");
   if (access !== "open") codes.push("unauthenticated", "session_revoked");
   // By cookie, from a page of another origin.
   if (access !== "open" && method !== "GET") codes.push("origin_not_allowed");

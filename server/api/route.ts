@@ -3,6 +3,7 @@ import type { z } from "zod";
 import { type ErrorCode, fail } from "../errors.ts";
 import { encodePageCursor } from "../fields.ts";
 import { limits } from "../limits.ts";
+import { inTime } from "./patience.ts";
 import { parse } from "./problems.ts";
 import type { AddressClass, RateClass, UserClass } from "./rate-limits.ts";
 
@@ -158,7 +159,7 @@ async function readJson(event: H3Event): Promise<unknown> {
   const length = event.req.headers.get("content-length");
   if (length === null) assertBodySize(event, limits.bodyBytes);
   else if (Number(length) > limits.bodyBytes) fail("payload_too_large");
-  const text = await event.req.text();
+  const text = await inTime(limits.bodyMs, event.req.text());
   try {
     return JSON.parse(text);
   } catch {

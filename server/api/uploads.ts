@@ -6,6 +6,7 @@ import { z } from "zod";
 import type { IncomingFile } from "../commands/attachments.ts";
 import { Failure, fail } from "../errors.ts";
 import { limits } from "../limits.ts";
+import { inTime } from "./patience.ts";
 
 /** What receiveFile() reads, for the API document. */
 export const fileForm = z.strictObject({ file: z.file() });
@@ -22,9 +23,9 @@ export async function receiveFile<T>(
 ): Promise<T> {
   const request = requestOf(event);
   requireLength(request, maxBytes + limits.formBytes);
-  const form = readForm(request);
+  const form = readForm(request, maxBytes + limits.formBytes);
   try {
-    const { name, stream } = await inTime(form.file);
+    const { name, stream } = await inTime(limits.uploadStallMs, form.file);
     return await take({ name, bytes: readFile(stream, form.ended, maxBytes) });
   } finally {
     form.stop();
@@ -57,7 +58,7 @@ interface Form {
   stop(): void;
 }
 
-function readForm(request: IncomingMessage): Form {
+function readForm(request: IncomingMessage, maxBytes: number): Form {
   const file = Promise.withResolvers<{ name: string; stream: Readable }>();
   const ended = Promise.withResolvers<void>();
   // Only one of them is waited for at a time.
@@ -87,12 +88,20 @@ function readForm(request: IncomingMessage): Form {
     if (!request.complete) refuse(brokenOff());
   };
   request.once("close", giveUp);
+  // What comes before and after the parts is part of no file; without its length told, nobody else counts it.
+  let received = 0;
+  const count = (piece: Buffer) => {
+    received += piece.length;
+    if (received > maxBytes) refuse(new Failure("payload_too_large"));
+  };
+  request.on("data", count);
   request.pipe(parser);
   return {
     file: file.promise,
     ended: ended.promise,
     stop: () => {
       request.off("close", giveUp);
+      request.off("data", count);
       request.unpipe(parser);
     },
   };
@@ -122,8 +131,9 @@ export function isForm(contentType: string): boolean {
 }
 
 /**
- * The bytes of a stream, counted; then waits for `ended`. A stream that is silent for too long, or whose
- * request is gone, is given up.
+ * The bytes of a stream, counted; then waits for `ended`. A stream that is silent for too long, or too slow
+ * on the whole, or whose request is gone, is given up. Only the time that we wait for it counts: what our
+ * storage takes is not the client's fault.
  */
 async function* readFile(
   stream: Readable,
@@ -136,30 +146,21 @@ async function* readFile(
   // Where the stream says nothing of what is wrong, this does.
   const failed = gone.then(() => new Promise<never>(() => {}));
   let size = 0;
+  let waitedMs = 0;
   for (;;) {
-    const next = await inTime(Promise.race([pieces.next().catch(() => Promise.reject(brokenOff())), failed]));
+    const leftMs = limits.uploadGraceMs + (size / limits.uploadBytesPerSecond) * 1_000 - waitedMs;
+    const from = performance.now();
+    const next = await inTime(
+      Math.min(limits.uploadStallMs, leftMs),
+      Promise.race([pieces.next().catch(() => Promise.reject(brokenOff())), failed]),
+    );
+    waitedMs += performance.now() - from;
     if (next.done) break;
     size += next.value.length;
     if (size > maxBytes) fail("payload_too_large", `A file may have at most ${maxBytes} bytes`);
     yield next.value;
   }
-  await inTime(ended);
-}
-
-/** Waits no longer than a client may be silent. */
-async function inTime<T>(promise: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const silence = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(
-      () => reject(new Failure("request_timeout", "Nothing came for too long")),
-      limits.uploadStallMs,
-    );
-  });
-  try {
-    return await Promise.race([promise, silence]);
-  } finally {
-    clearTimeout(timer);
-  }
+  await inTime(limits.uploadStallMs, ended);
 }
 
 function requireLength(request: IncomingMessage, maxBytes: number): void {

@@ -114,9 +114,14 @@ export function rawForm(
 export const filePart = 'Content-Disposition: form-data; name="file"; filename="a.txt"';
 
 /** A request whose body is written by hand; `end` it, or `destroy` it. */
-export function openRequest(client: Client, path: string, headers: Record<string, string | number>) {
+export function openRequest(
+  client: Client,
+  path: string,
+  headers: Record<string, string | number>,
+  method = "POST",
+) {
   const sent = request(`${client.url}/api/v1${path}`, {
-    method: "POST",
+    method,
     headers: { authorization: `Bearer ${client.token}`, ...headers },
   });
   const answer = new Promise<{ status: number; body: Json }>((resolve, reject) => {

@@ -1628,9 +1628,14 @@ BEGIN
   WHERE m.discussion_id = of_discussion AND m.sender_id = of_sender AND m.client_id = its_client_id;
   RETURN CASE
     WHEN NOT FOUND AND is_blocked(of_discussion, of_sender) THEN 'blocked'
-    -- What is in the same batch was not there yet when this one was looked at.
-    WHEN NOT FOUND AND (its_attachments = '{}' OR its_reply NOT BETWEEN 1 AND last_seq(of_discussion))
-      THEN 'reply_not_found'
+    -- What is in the same batch was not there yet when this one was looked at: if nothing is wrong with its
+    -- attachments, that was it.
+    WHEN NOT FOUND AND (
+      its_reply NOT BETWEEN 1 AND last_seq(of_discussion)
+      OR cardinality(its_attachments) = (
+        SELECT count(*) FROM attachments AS a
+        WHERE a.id = ANY (its_attachments) AND a.user_id = of_sender AND a.discussion_id IS NULL)
+    ) THEN 'reply_not_found'
     WHEN NOT FOUND THEN 'attachment_not_found'
     -- What it said is not known any more.
     WHEN stored.deleted_at IS NOT NULL THEN message_json(stored)

@@ -1,0 +1,67 @@
+import assert from "node:assert/strict";
+import pg from "pg";
+import { test } from "uvu";
+import { assertProblem } from "../support/client.ts";
+import { upload } from "../support/files.ts";
+import { eventually, type TestServer, withServer } from "../support/server.ts";
+import { createRoom, env } from "./help.ts";
+
+/** Lets messages wait, and go on together when `act` has seen to it that they do. */
+async function whileHeld<T>(t: TestServer, discussionId: string, act: () => Promise<T>): Promise<T> {
+  const client = new pg.Client({ connectionString: t.databaseUrl });
+  await client.connect();
+  try {
+    await client.query("BEGIN");
+    await client.query("SELECT lock_discussions(ARRAY[$1]::uuid[])", [discussionId]);
+    return await act();
+  } finally {
+    await client.end();
+  }
+}
+
+/** Until so many messages wait for the next batch. */
+async function waiting(t: TestServer, count: number): Promise<void> {
+  await eventually(async () => {
+    const text = await (await fetch(`${t.url}/metrics`)).text();
+    assert.equal(Number(/^parley_sends_waiting (\d+)$/m.exec(text)?.[1]), count);
+  });
+}
+
+test("a reply to what is in the same batch comes too early, and is told so, with attachments too", () =>
+  withServer(async (t) => {
+    const { ann, bob, carl, id } = await createRoom(t.url);
+    const path = `/discussions/${id}/messages`;
+    const [file, other] = [await upload(carl, "x"), await upload(carl, "y")];
+    const replies = [
+      { content: "reply", reply_to_seq: 2 },
+      { content: "reply", reply_to_seq: 2, attachment_ids: [file.id] },
+    ];
+    const early = await whileHeld(t, id, async () => {
+      const first = ann.call("POST", path, { content: "first, alone in its batch" });
+      await eventually(async () => assert.equal(await lockWaits(t), 1));
+      const second = bob.call("POST", path, { content: "second" });
+      await waiting(t, 1);
+      const answers = replies.map((reply) => carl.call("POST", path, reply));
+      await waiting(t, 3);
+      return { first, second, answers };
+    });
+    assert.equal((await early.first).body.seq, 1);
+    assert.equal((await early.second).body.seq, 2);
+    for (const answer of early.answers) assertProblem(await answer, 404, "reply_not_found");
+    const missing = { content: "reply", reply_to_seq: 2, attachment_ids: [other.id, id] };
+    assertProblem(await carl.call("POST", path, missing), 404, "attachment_not_found");
+    for (const reply of replies) assert.equal((await carl.call("POST", path, reply)).status, 201);
+  }, env));
+
+async function lockWaits(t: TestServer): Promise<number> {
+  const client = new pg.Client({ connectionString: t.databaseUrl });
+  await client.connect();
+  try {
+    const { rows } = await client.query("SELECT count(*)::int AS count FROM pg_locks WHERE NOT granted");
+    return rows[0].count;
+  } finally {
+    await client.end();
+  }
+}
+
+test.run();

@@ -112,6 +112,32 @@ test("a step is bounded by messages and by bytes, and none is too long to be ind
     assert.equal(await indexMessages(pool, { messages: 100, bytes: 1_000_000 }), 0);
   }));
 
+test("of what has no document yet a search reads the newest megabyte, and finds the rest once it has", () =>
+  withDatabase(async (url, pool) => {
+    const { users } = await fill(url, createRandom(), 0);
+    const readerId = users[0]?.id ?? "";
+    await query(
+      url,
+      `INSERT INTO messages (discussion_id, seq, sender_id, content)
+       SELECT $1, n, $2, 'Findling ' || repeat('x', 15991) FROM generate_series(1, 120) AS n`,
+      [users[0]?.discussion_ids[0], readerId],
+    );
+    const question = { reader_id: readerId, words: ["findling"], phrases: [] };
+    const find = async () => {
+      const asked = { ...question, discussion_id: undefined, sender_id: undefined, limit: 200 };
+      const bounds = { candidates: 1_000, read: 5_000, unindexed: 10_000 };
+      const { items } = await searchMessages(pool, { ...asked, ...readPlace(undefined) }, bounds);
+      return items.map(({ position }) => position).sort((one, other) => one - other);
+    };
+    const all = await query(url, "SELECT position FROM messages ORDER BY position");
+    const positions = all.map(({ position }) => Number(position));
+    assert.equal(positions.length, 120);
+    const newest = Math.floor((1024 * 1024) / 16_000);
+    assert.deepEqual(await find(), positions.slice(-newest));
+    while (((await indexMessages(pool, everything)) ?? 0) > 0);
+    assert.deepEqual(await find(), positions);
+  }));
+
 const letters = ["a", "b", "c", "D", "é", "中", "国", "京", "ท"];
 
 /** Three people in six discussions, and messages of few letters, mixed. */

@@ -25,6 +25,11 @@ export const limits = {
   leavingAtOnce: 100,
   /** Different reactions to one message. */
   reactionKinds: 50,
+  /**
+   * All reactions to one message, which carries them with everybody's id, 39 bytes each, wherever it is told:
+   * without it, 700 people with all kinds made a message, and each event of an edit of it, of 1.4 MB.
+   */
+  reactionsPerMessage: 1_000,
   searchCharacters: 256,
   /** A download of which nothing is taken for so long is broken off. */
   downloadStallMs: 30_000,

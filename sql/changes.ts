@@ -50,15 +50,16 @@ export async function deleteMessage(db: Database, act: Act): Promise<ActResult> 
   return toResult(answer);
 }
 
-/** Adds a reaction or removes it; at most `mostKinds` different ones per message. See set_reaction(). */
+/** Adds a reaction or removes it; a message has at most so many, and kinds of them. See change_reaction(). */
 export async function setReaction(
   db: Database,
   act: Act,
-  reaction: { emoji: string; present: boolean; mostKinds: number },
+  reaction: { emoji: string; present: boolean },
+  most: { kinds: number; all: number },
 ): Promise<ActResult> {
   const answer = await db.oneFirst(sql.type(answerRow)`
-    SELECT set_reaction(${act.session_id}::uuid, ${act.user_id}::uuid, ${act.discussion_id}::uuid,
-      ${act.seq}::bigint, ${reaction.emoji}, ${reaction.present}, ${reaction.mostKinds}) AS answer
+    SELECT change_reaction(${act.session_id}::uuid, ${act.user_id}::uuid, ${act.discussion_id}::uuid,
+      ${act.seq}::bigint, ${reaction.emoji}, ${reaction.present}, ${most.kinds}, ${most.all}) AS answer
   `);
   return toResult(answer);
 }

@@ -649,6 +649,42 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.change_reaction(of_session uuid, actor uuid, of_discussion uuid, of_seq bigint, of_emoji text, present boolean, most_kinds integer, most integer)
+ RETURNS text
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  locked text := lock_discussions(ARRAY[of_discussion])::text;
+  refused text := act_refusal(of_session, actor, of_discussion, of_seq);
+BEGIN
+  IF refused IS NOT NULL THEN
+    RETURN refused;
+  END IF;
+  IF is_blocked(of_discussion, actor) THEN
+    RETURN 'blocked';
+  END IF;
+  IF (SELECT m.deleted_at FROM messages AS m
+    WHERE m.discussion_id = of_discussion AND m.seq = of_seq) IS NOT NULL THEN
+    RETURN 'message_deleted';
+  END IF;
+  IF NOT present THEN
+    DELETE FROM reactions AS r WHERE r.discussion_id = of_discussion AND r.seq = of_seq
+      AND r.emoji = of_emoji AND r.user_id = actor;
+    RETURN '';
+  END IF;
+  IF (SELECT count(DISTINCT r.emoji) FROM reactions AS r WHERE r.discussion_id = of_discussion
+    AND r.seq = of_seq AND r.emoji <> of_emoji) >= most_kinds
+    OR (SELECT count(*) FROM reactions AS r WHERE r.discussion_id = of_discussion
+      AND r.seq = of_seq AND (r.emoji, r.user_id) <> (of_emoji, actor)) >= most THEN
+    RETURN 'too_many_reactions';
+  END IF;
+  INSERT INTO reactions (discussion_id, seq, emoji, user_id)
+  VALUES (of_discussion, of_seq, of_emoji, actor)
+  ON CONFLICT DO NOTHING;
+  RETURN '';
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.claim_attachments(count integer)
  RETURNS void
  LANGUAGE plpgsql
@@ -2042,36 +2078,9 @@ $function$;
 
 CREATE OR REPLACE FUNCTION public.set_reaction(of_session uuid, actor uuid, of_discussion uuid, of_seq bigint, of_emoji text, present boolean, most_kinds integer)
  RETURNS text
- LANGUAGE plpgsql
+ LANGUAGE sql
 AS $function$
-DECLARE
-  locked text := lock_discussions(ARRAY[of_discussion])::text;
-  refused text := act_refusal(of_session, actor, of_discussion, of_seq);
-BEGIN
-  IF refused IS NOT NULL THEN
-    RETURN refused;
-  END IF;
-  IF is_blocked(of_discussion, actor) THEN
-    RETURN 'blocked';
-  END IF;
-  IF (SELECT m.deleted_at FROM messages AS m
-    WHERE m.discussion_id = of_discussion AND m.seq = of_seq) IS NOT NULL THEN
-    RETURN 'message_deleted';
-  END IF;
-  IF NOT present THEN
-    DELETE FROM reactions AS r WHERE r.discussion_id = of_discussion AND r.seq = of_seq
-      AND r.emoji = of_emoji AND r.user_id = actor;
-    RETURN '';
-  END IF;
-  IF (SELECT count(DISTINCT r.emoji) FROM reactions AS r WHERE r.discussion_id = of_discussion
-    AND r.seq = of_seq AND r.emoji <> of_emoji) >= most_kinds THEN
-    RETURN 'too_many_reactions';
-  END IF;
-  INSERT INTO reactions (discussion_id, seq, emoji, user_id)
-  VALUES (of_discussion, of_seq, of_emoji, actor)
-  ON CONFLICT DO NOTHING;
-  RETURN '';
-END
+  SELECT change_reaction(of_session, actor, of_discussion, of_seq, of_emoji, present, most_kinds, NULL)
 $function$;
 
 CREATE OR REPLACE FUNCTION public.shares_presence(of_user uuid, reader uuid)

@@ -24,7 +24,8 @@ export async function remove(pool: Pool, act: Act): Promise<void> {
  * message_not_found, message_deleted, blocked, too_many_reactions.
  */
 export async function react(pool: Pool, act: Act, emoji: string, present: boolean): Promise<void> {
-  accepted(await setReaction(pool, act, { emoji, present, mostKinds: limits.reactionKinds }));
+  const most = { kinds: limits.reactionKinds, all: limits.reactionsPerMessage };
+  accepted(await setReaction(pool, act, { emoji, present }, most));
 }
 
 function accepted(result: ActResult): string {

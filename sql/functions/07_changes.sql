@@ -91,7 +91,7 @@ RETURNS text LANGUAGE sql STABLE AS $$
   END
 $$;
 
-DROP FUNCTION IF EXISTS edit_message, delete_message, set_reaction;
+DROP FUNCTION IF EXISTS edit_message, delete_message, set_reaction, change_reaction;
 
 -- Gives the message as it is then. The same content again changes nothing.
 CREATE FUNCTION edit_message(
@@ -140,10 +140,11 @@ BEGIN
 END
 $$;
 
--- Adds a reaction, or removes it; what is so already stays so.
-CREATE FUNCTION set_reaction(
+-- Adds a reaction, or removes it; what is so already stays so. A message has at most so many reactions, and
+-- kinds of them.
+CREATE FUNCTION change_reaction(
   of_session uuid, actor uuid, of_discussion uuid, of_seq bigint, of_emoji text, present boolean,
-  most_kinds int
+  most_kinds int, most int
 ) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
   locked text := lock_discussions(ARRAY[of_discussion])::text;
@@ -165,7 +166,9 @@ BEGIN
     RETURN '';
   END IF;
   IF (SELECT count(DISTINCT r.emoji) FROM reactions AS r WHERE r.discussion_id = of_discussion
-    AND r.seq = of_seq AND r.emoji <> of_emoji) >= most_kinds THEN
+    AND r.seq = of_seq AND r.emoji <> of_emoji) >= most_kinds
+    OR (SELECT count(*) FROM reactions AS r WHERE r.discussion_id = of_discussion
+      AND r.seq = of_seq AND (r.emoji, r.user_id) <> (of_emoji, actor)) >= most THEN
     RETURN 'too_many_reactions';
   END IF;
   INSERT INTO reactions (discussion_id, seq, emoji, user_id)
@@ -173,6 +176,14 @@ BEGIN
   ON CONFLICT DO NOTHING;
   RETURN '';
 END
+$$;
+
+-- For servers of a version that knew no bound but that on kinds, as long as some run beside this one.
+CREATE FUNCTION set_reaction(
+  of_session uuid, actor uuid, of_discussion uuid, of_seq bigint, of_emoji text, present boolean,
+  most_kinds int
+) RETURNS text LANGUAGE sql AS $$
+  SELECT change_reaction(of_session, actor, of_discussion, of_seq, of_emoji, present, most_kinds, NULL)
 $$;
 
 CREATE TYPE edit_shape AS (version int, content text, mentions uuid[], created_at text);

@@ -355,6 +355,41 @@ test("twenty users with sixty kinds at once end at exactly fifty, each user once
     stream.cut();
   }, env));
 
+test("a message has at most a thousand reactions, however many want to be the last", () =>
+  withServer(async (t) => {
+    const crowd = await Promise.all(range(1, 21).map((n) => register(t.url, `user${n}`)));
+    const far = (await t.another()).url;
+    const [ann] = crowd as [Client];
+    const member_ids = crowd.map(({ user }) => user.id);
+    const group = await ann.ok("POST", "/discussions", { kind: "group", name: "Crowd", member_ids });
+    await ann.send(group.id, "one");
+    const outcomes = await Promise.all(
+      crowd.flatMap((client, n) => {
+        const way = byRest(n % 2 ? client : viaInstance(client, far));
+        return manyKinds.slice(0, 50).map((each) => way.react(group.id, 1, each));
+      }),
+    );
+    const codes = Object.groupBy(outcomes, ({ code }) => code ?? "done");
+    assert.deepEqual(Object.keys(codes).sort(), ["done", "too_many_reactions"]);
+    assert.equal(codes.done?.length, 1_000);
+    const { reactions } = await messageAt(ann, group.id, 1);
+    const held = reactions.flatMap(({ emoji, user_ids }: Json) => user_ids.map((id: string) => [emoji, id]));
+    assert.equal(held.length, 1_000);
+    const [[kind, holder]] = held;
+    const owner = crowd.find(({ user }) => user.id === holder) as Client;
+    assertDone(await byRest(owner).react(group.id, 1, kind), "again");
+    const missing = crowd.flatMap((client) =>
+      manyKinds.slice(0, 50).flatMap((each) => {
+        const has = held.some(([emoji, id]: string[]) => emoji === each && id === client.user.id);
+        return has ? [] : [{ client, each }];
+      }),
+    )[0] as { client: Client; each: string };
+    const refused = await missing.client.call("PUT", reactionPath(group.id, 1, missing.each));
+    assertProblem(refused, 409, "too_many_reactions");
+    assertDone(await byRest(owner).unreact(group.id, 1, kind));
+    assertDone(await byRest(missing.client).react(group.id, 1, missing.each), "one less makes room");
+  }, env));
+
 test("the order of kinds and of users does not change when others are added", () =>
   withServer(async (t) => {
     const { ann, bob, carl, id, path } = await createRoom(t.url);

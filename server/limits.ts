@@ -31,8 +31,9 @@ export const limits = {
    */
   reactionsPerMessage: 1_000,
   searchCharacters: 256,
-  /** A download of which nothing is taken for so long is broken off. */
+  /** A download of which nothing is taken for so long is broken off; what is taken is counted by pieces. */
   downloadStallMs: 30_000,
+  servedPieceBytes: 64 * 1024,
   /** Searches of one person at once, and how many wait for their turn, of one and of all; beyond it 503. */
   searchesPerUser: 3,
   searchesWaiting: 200,

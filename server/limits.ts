@@ -120,11 +120,13 @@ export const limits = {
   /** What `file-type` wants to see of a file. */
   sniffedBytes: 4_100,
   /**
-   * Images that are looked into; what is larger is stored as a plain file. Reading one takes up to four
-   * bytes per pixel, so there is one at a time.
+   * Images that are looked into; what is larger is stored as a plain file. A kilobyte of AVIF can say that it
+   * has 50 million pixels, for which its library takes 885 MB: so what reading one would hold is looked at
+   * before, and there is one at a time. 256 MiB are 14 million pixels of AVIF, 50 of most others.
    */
   imageBytes: 32 * 1024 * 1024,
   imagePixels: 50_000_000,
+  imageHeldBytes: 256 * 1024 * 1024,
   imagesAtOnce: 1,
   imageSeconds: 10,
   thumbnailPixels: 320,

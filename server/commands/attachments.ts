@@ -53,7 +53,7 @@ export async function storeAttachment(
     const sniffer = sniff(file.bytes);
     await storage.write(id, sniffer.bytes);
     const found = { id, media_type: await sniffer.mediaType(), size: sniffer.size() };
-    const picture = await lookAt(parts, storage, found);
+    const picture = await lookAt(parts, caller.user_id, storage, found);
     return await keep(parts, caller, { ...found, name: file.name, storage: storage.name }, picture);
   } catch (error) {
     await removeBytes(parts, storage.name, id);
@@ -64,11 +64,12 @@ export async function storeAttachment(
 /** Null for all that is no image which can be shown. */
 async function lookAt(
   { images }: AttachmentParts,
+  userId: string,
   storage: Storage,
   { id, media_type, size }: { id: string; media_type: string; size: number },
 ): Promise<Picture | null> {
   if (!imageTypes.has(media_type) || size > limits.imageBytes) return null;
-  return images.look(() => collect(storage.read(id, 0, size - 1)));
+  return images.look(userId, () => collect(storage.read(id, 0, size - 1)));
 }
 
 type Stored = Omit<Parameters<typeof insertAttachment>[1], "user_id" | "width" | "height">;

@@ -19,7 +19,7 @@ export async function changeAvatar(
   if (mediaType === undefined || !imageTypes.has(mediaType)) {
     fail("unsupported_media_type", "An avatar must be PNG, JPEG, GIF, WebP or AVIF");
   }
-  const image = await images.square(async () => bytes);
+  const image = await images.square(caller.user_id, async () => bytes);
   if (!image) return fail("invalid_request", "The image cannot be read, or has too many pixels");
   await inTransaction(pool, async (transaction) => {
     // An erasure of the account was first, and has ended the session; or it waits, and removes this too.

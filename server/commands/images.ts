@@ -1,6 +1,6 @@
-import sharp, { type Sharp } from "sharp";
+import sharp, { type Metadata, type Sharp } from "sharp";
 import { limits } from "../limits.ts";
-import { createLine } from "../line.ts";
+import { createLine, createLines } from "../line.ts";
 
 /** An image that could be read. Width and height are as it is seen; the thumbnail is WebP. */
 export interface Picture {
@@ -11,10 +11,10 @@ export interface Picture {
 
 /** Reads images, which strangers made, within bounds of memory and time. */
 export interface Images {
-  /** Loads and reads an image when it is its turn. Null if it is broken or too large. */
-  look(load: () => Promise<Buffer>): Promise<Picture | null>;
+  /** Loads and reads an image of a user when it is its turn. Null if it is broken or too large. */
+  look(userId: string, load: () => Promise<Buffer>): Promise<Picture | null>;
   /** A square picture of it, as WebP, in which nothing but pixels is left of the image. Null as above. */
-  square(load: () => Promise<Buffer>): Promise<Buffer | null>;
+  square(userId: string, load: () => Promise<Buffer>): Promise<Buffer | null>;
 }
 
 /** Of everything that libvips can read, which includes SVG and PDF, only what browsers show. */
@@ -26,15 +26,19 @@ export function createImages(): Images {
   // One thread for each image; nothing is kept of those that are done.
   sharp.concurrency(1);
   sharp.cache(false);
+  const inOwnTurn = createLines(1, Number.POSITIVE_INFINITY);
   const inTurn = createLine(limits.imagesAtOnce, Number.POSITIVE_INFINITY);
+  // Who brings many waits for each of them alone: in the line of all, nobody stands twice.
+  const read = <T>(make: (bytes: Buffer) => Promise<T>, userId: string, load: () => Promise<Buffer>) =>
+    inOwnTurn(userId, () => inTurn(async () => orNull(make, await load())));
   return {
-    look: (load) => inTurn(async () => orNull(makePicture, await load())),
-    square: (load) => inTurn(async () => orNull(makeSquare, await load())),
+    look: (userId, load) => read(makePicture, userId, load),
+    square: (userId, load) => read(makeSquare, userId, load),
   };
 }
 
 async function makePicture(bytes: Buffer): Promise<Picture> {
-  const { autoOrient } = await open(bytes).metadata();
+  const { autoOrient } = await requireRoom(bytes);
   // Also shows that all of the image can be read, not only its head.
   const thumbnail = await open(bytes)
     .resize({
@@ -48,7 +52,8 @@ async function makePicture(bytes: Buffer): Promise<Picture> {
   return { width: autoOrient.width, height: autoOrient.height, thumbnail };
 }
 
-function makeSquare(bytes: Buffer): Promise<Buffer> {
+async function makeSquare(bytes: Buffer): Promise<Buffer> {
+  await requireRoom(bytes);
   return open(bytes)
     .resize({ width: limits.avatarPixels, height: limits.avatarPixels, fit: "cover" })
     .webp({ quality: 80 })
@@ -60,6 +65,33 @@ function open(bytes: Buffer): Sharp {
   return sharp(bytes, { limitInputPixels: limits.imagePixels, failOn: "error" })
     .timeout({ seconds: limits.imageSeconds })
     .autoOrient();
+}
+
+/** What the head of an image tells; throws if reading all of it would take too much memory. */
+async function requireRoom(bytes: Buffer): Promise<Metadata> {
+  const metadata = await open(bytes).metadata();
+  const held = bytesPerPixel(metadata) * metadata.width * metadata.height;
+  if (held > limits.imageHeldBytes) throw new Error(`reading it would take ${held} bytes`);
+  return metadata;
+}
+
+/**
+ * What is held of an image while it is read: with some kinds little, with others all of it, in several forms.
+ * Measured with the worst of each kind that sharp 0.35 reads.
+ */
+function bytesPerPixel({ format, channels, depth, isProgressive }: Metadata): number {
+  const samples = channels * (depth === "uchar" ? 1 : 2);
+  switch (format) {
+    case "heif":
+      return samples > 3 ? 26 : 19;
+    case "gif":
+    case "webp":
+      return 5;
+    case "jpeg":
+      return isProgressive ? 2 * channels : 0;
+    default:
+      return isProgressive ? samples + 1 : 0;
+  }
 }
 
 /** Whatever the library throws says something about the image: it is called with nothing else. */

@@ -1,6 +1,7 @@
 import { upload } from "./api.js";
 import { extensionOf } from "./attachments.js";
 import { h, notify } from "./element.js";
+import { withoutCameraData } from "./photo.js";
 import { sizeOf } from "./text.js";
 
 const MOST_FILES = 10;
@@ -60,6 +61,7 @@ export class Tray {
       if (bar) bar.value = share;
     };
     try {
+      entry.file = await withoutCameraData(entry.file);
       entry.attachment = await upload(entry.file, { progress, signal: entry.ended.signal });
     } catch (problem) {
       entry.problem = problem;

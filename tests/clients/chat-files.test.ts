@@ -1,6 +1,7 @@
 // time limit: 240 s
 import assert from "node:assert/strict";
 import { test } from "uvu";
+import { picture } from "../support/files.ts";
 import { eventually } from "../support/server.ts";
 import { hasBrowser } from "./browser.ts";
 import { type Person, withTalk } from "./window.ts";
@@ -32,6 +33,32 @@ inBrowser("files are sent with a message: images are seen, others can be had", (
     }
     await ann.page.getByText("Seen by Bob").waitFor();
     assert.equal(await ann.page.getByRole("list", { name: "Files to send" }).count(), 0);
+    for (const person of [ann, bob]) person.assertNoErrors();
+  }),
+);
+
+inBrowser("a photo is sent without the place at which it was taken", () =>
+  withTalk(async ({ ann, bob }) => {
+    const photo = await picture("jpeg", { width: 300, height: 200, orientation: 6 });
+    assert.ok(photo.includes("secret place"));
+    await ann.page
+      .locator("#files")
+      .setInputFiles([{ name: "here.jpg", mimeType: "image/jpeg", buffer: photo }]);
+    await uploaded(ann, 1);
+    await ann.write("Guess where.");
+    const image = bob.message("Guess where.").getByRole("img", { name: "here.jpg" });
+    await eventually(async () =>
+      assert.ok(await image.evaluate(({ naturalWidth }) => naturalWidth > 0, undefined)),
+    );
+    const address = (await image.evaluate((shown) => (shown as unknown as { src: string }).src)).split(
+      "?",
+    )[0];
+    const original = await bob.page.evaluate(
+      async (url) => [...new Uint8Array(await (await fetch(url)).arrayBuffer())],
+      address ?? "",
+    );
+    const sent = Buffer.from(original);
+    assert.ok(sent.length > 500 && !sent.includes("secret place"));
     for (const person of [ann, bob]) person.assertNoErrors();
   }),
 );

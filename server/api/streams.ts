@@ -68,10 +68,14 @@ export function streamRoute({ discussionId, kind }: NonNullable<ReturnType<typeo
   return discussionId === null ? `/api/v1/${kind}` : `/api/v1/discussions/:id/${kind}`;
 }
 
-/** The right to a stream and its exact starting point, read from one snapshot. */
+/**
+ * The right to a stream and its exact starting point, read from one snapshot. The stream counts as open until
+ * `settle()`: call it once beginStream() is done, or when there will be no stream after all.
+ */
 export interface Opened {
   opening: LiveOpening;
   discussionId: string | null;
+  settle(): void;
 }
 
 /**
@@ -94,8 +98,9 @@ export async function openStream(
     since: since ?? null,
   });
   if (discussionId !== null) requireMembership(opening.standing);
+  // In one turn: of many that ask at once, each is counted before the next is looked at.
   parts.rateLimits.oneMoreStream(parts.hub.streamsOf(opening.user_id));
-  return { opening, discussionId };
+  return { opening, discussionId, settle: parts.hub.expect(opening.user_id) };
 }
 
 /** Begins the stream on a wire: replay, then live. */
@@ -135,9 +140,13 @@ export async function serveEvents(
   const { headers: sent, method } = req;
   const address = () => addressOf(event.req, parts.config.trustedProxies);
   const opened = await openStream(parts, { url, headers: sent, method, address }, target);
-  // If it went away while its right was being checked, its "close" has been and will not come again.
-  if (response.destroyed) return handedOver;
-  const stream = beginStream(parts, opened, openSse(response as ServerResponse, headers));
-  response.on("close", () => parts.hub.remove(stream));
-  return handedOver;
+  try {
+    // If it went away while its right was being checked, its "close" has been and will not come again.
+    if (response.destroyed) return handedOver;
+    const stream = beginStream(parts, opened, openSse(response as ServerResponse, headers));
+    response.on("close", () => parts.hub.remove(stream));
+    return handedOver;
+  } finally {
+    opened.settle();
+  }
 }

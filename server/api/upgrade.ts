@@ -124,7 +124,12 @@ async function upgrade(
     checkHandshake(request.headers);
     const address = () => addressOf(request, parts.config.trustedProxies);
     const asked = { url, headers: request.headers, method: "GET", address };
-    handshake.context.opened = await openStream(parts, asked, target);
+    const opened = await openStream(parts, asked, target);
+    handshake.context.opened = opened;
+    const { socket } = handshake.context;
+    // If it went away in the meantime, its "close" has been and will not come again.
+    if (socket.destroyed) opened.settle();
+    else socket.once("close", opened.settle);
     finish(101);
     return { headers: { "x-request-id": requestId } };
   } catch (error) {
@@ -162,7 +167,10 @@ function open(parts: Parts, peer: Peer): void {
   context.opened = undefined;
   // From here on `ws` listens for errors.
   socket.off("error", destroyThis);
-  if (opened) context.stream = beginStream(parts, opened, new SocketWire(peer, socket));
+  if (!opened) return;
+  context.stream = beginStream(parts, opened, new SocketWire(peer, socket));
+  socket.off("close", opened.settle);
+  opened.settle();
 }
 
 /** Most sockets only listen; what orders a client's frames is made with its first one. */

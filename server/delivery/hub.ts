@@ -22,6 +22,8 @@ export class Hub {
   #byDiscussion = new Map<string, Set<Stream>>();
   /** Arrays, as nearly every user has few streams, and a Set of one takes 150 bytes. */
   #byUser = new Map<string, readonly Stream[]>();
+  /** How many streams are about to open, by user. */
+  #expected = new Map<string, number>();
   #timers: NodeJS.Timeout[] = [];
   #draining: Closing | undefined;
   #shown = 0;
@@ -76,9 +78,25 @@ export class Hub {
     for (const discussionId of stream.discussions) drop(this.#byDiscussion, discussionId, stream);
   }
 
-  /** How many streams somebody has open here. */
+  /** How many streams somebody has open here, or is about to. */
   streamsOf(userId: string): number {
-    return this.#byUser.get(userId)?.length ?? 0;
+    return (this.#byUser.get(userId)?.length ?? 0) + (this.#expected.get(userId) ?? 0);
+  }
+
+  /**
+   * Counts a stream that is allowed to open, before it is there: others that ask at the same time find it
+   * counted. Call what this gives once it was added, or will not come; more than once is once.
+   */
+  expect(userId: string): () => void {
+    this.#expected.set(userId, (this.#expected.get(userId) ?? 0) + 1);
+    let isExpected = true;
+    return () => {
+      if (!isExpected) return;
+      isExpected = false;
+      const left = (this.#expected.get(userId) ?? 1) - 1;
+      if (left > 0) this.#expected.set(userId, left);
+      else this.#expected.delete(userId);
+    };
   }
 
   /**

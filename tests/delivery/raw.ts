@@ -20,6 +20,8 @@ export interface RawStream extends Answer {
 export interface RawOptions {
   method?: string;
   headers?: Record<string, string>;
+  /** Breaks off the asking; what has opened is `cut`. */
+  signal?: AbortSignal;
 }
 
 const upgradeHeaders = () => ({
@@ -43,12 +45,13 @@ export function openRaw(
   kind: StreamKind,
   url: string,
   path: string,
-  { method = "GET", headers = {} }: RawOptions = {},
+  { method = "GET", headers = {}, signal }: RawOptions = {},
 ): Promise<RawStream> {
   return new Promise((resolve, reject) => {
     const asked = request(`${url}/api/v1${path}`, {
       method,
       agent: false,
+      ...(signal && { signal }),
       headers: { ...(kind === "ws" && upgradeHeaders()), ...headers },
     });
     asked.once("error", reject);

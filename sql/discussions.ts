@@ -98,6 +98,8 @@ export async function listPublicDiscussions(
 }
 
 const lockedRow = z.object({
+  /** Whether the session of who wants the change still lives. */
+  is_live: z.boolean(),
   kind: z.enum(["direct", "group"]),
   name: z.string().nullable(),
   visibility: z.enum(["private", "public"]),
@@ -105,15 +107,19 @@ const lockedRow = z.object({
 });
 
 /**
- * Locks a discussion for a change by a user, before anything else of the transaction, and then, in a
- * statement of its own, reads what the right to the change depends on: the locking one sees the roles of
+ * Locks a discussion for a change by a session's user, before anything else of the transaction, and then, in
+ * a statement of its own, reads what the right to the change depends on: the locking one sees the roles of
  * before its wait. Sends go on until lock_discussions().
  */
-export async function lockDiscussion(db: Database, id: string, userId: string) {
+export async function lockDiscussion(
+  db: Database,
+  id: string,
+  { user_id, session_id }: { user_id: string; session_id: string },
+) {
   await db.query(sql.unsafe`SELECT FROM discussions WHERE id = ${id}::uuid FOR NO KEY UPDATE`);
   return db.maybeOne(sql.type(lockedRow)`
-    SELECT d.kind, d.name, d.visibility, (
-      SELECT m.role FROM members AS m WHERE m.discussion_id = d.id AND m.user_id = ${userId}::uuid) AS my_role
+    SELECT d.kind, d.name, d.visibility, is_live(${session_id}::uuid, ${user_id}::uuid), (
+      SELECT m.role FROM members AS m WHERE m.discussion_id = d.id AND m.user_id = ${user_id}::uuid) AS my_role
     FROM discussions AS d WHERE d.id = ${id}::uuid
   `);
 }

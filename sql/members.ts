@@ -107,12 +107,17 @@ export async function updateMute(
   return result.rowCount > 0;
 }
 
-/** The members in the order of their joining. Key: [joined_at, user_id]. */
+/** The members in the order of their joining, with the reader's standing. Key: [joined_at, user_id]. */
 export async function listMembers(
   db: Database,
-  filter: { discussion_id: string; after: readonly [string, string] | undefined; limit: number },
-): Promise<Page> {
-  const row = await db.one(sql.type(pageRow)`
+  filter: {
+    discussion_id: string;
+    reader_id: string;
+    after: readonly [string, string] | undefined;
+    limit: number;
+  },
+): Promise<{ standing: Standing | null; page: Page }> {
+  const row = await db.one(sql.type(pageRow.extend(standingRow.shape))`
     WITH page AS (
       SELECT m.*, row_number() OVER (ORDER BY m.joined_at, m.user_id) AS place FROM members AS m
       WHERE m.discussion_id = ${filter.discussion_id}::uuid
@@ -121,6 +126,7 @@ export async function listMembers(
       ORDER BY m.joined_at, m.user_id LIMIT ${filter.limit + 1}
     )
     SELECT log_cursor() AS cursor, count(*) > ${filter.limit} AS has_more,
+      standing(${filter.discussion_id}::uuid, ${filter.reader_id}::uuid) AS standing,
       coalesce(string_agg(member_json(m)::text, ',' ORDER BY place)
         FILTER (WHERE place <= ${filter.limit}), '') AS items,
       json_build_array(
@@ -128,7 +134,7 @@ export async function listMembers(
         max(p.user_id::text) FILTER (WHERE place = ${filter.limit})) AS last_key
     FROM page AS p JOIN members AS m USING (discussion_id, user_id)
   `);
-  return pageOf(row);
+  return { standing: row.standing, page: pageOf(row) };
 }
 
 /** What the user is to the discussion. */

@@ -28,22 +28,24 @@ export async function findTypist(db: Database, typist: Typist): Promise<z.infer<
 }
 
 /** Somebody who typed when what they had last said in the discussion was the message `last_said`. */
-export interface Typing {
-  user_id: string;
-  discussion_id: string;
+export interface Typing extends Typist {
   last_said: number;
 }
 
-/** Announces, in one NOTIFY, who types; not those who have sent their message since. */
+/**
+ * Announces, in one NOTIFY, who types; not those who have sent their message since, nor those who by now may
+ * not type there any more.
+ */
 export async function announceTyping(db: Database, typing: readonly Typing[]): Promise<void> {
   const column = (read: (one: Typing) => string | number, type: string) => sql.array(typing.map(read), type);
   await db.query(sql.unsafe`
     SELECT pg_notify('signals', string_agg(concat_ws(' ', 'typing', t.user_id, t.discussion_id), E'\n'))
     FROM unnest(
       ${column((one) => one.user_id, "uuid")}, ${column((one) => one.discussion_id, "uuid")},
-      ${column((one) => one.last_said, "int8")}
-    ) AS t (user_id, discussion_id, last_said)
-    WHERE t.last_said = last_said(t.discussion_id, t.user_id)
+      ${column((one) => one.session_id, "uuid")}, ${column((one) => one.last_said, "int8")}
+    ) AS t (user_id, discussion_id, session_id, last_said)
+    JOIN members AS m ON m.discussion_id = t.discussion_id AND m.user_id = t.user_id AND NOT m.blocked
+    WHERE t.last_said = last_said(t.discussion_id, t.user_id) AND is_live(t.session_id, t.user_id)
     HAVING count(*) > 0
   `);
 }

@@ -112,7 +112,7 @@ export function discussionRoutes({ pool }: Parts): Route[] {
       answers: { 200: discussionSchema },
       refusals: ["discussion_not_found", "not_a_member", "forbidden", "direct_discussion"],
       handle: async ({ caller, params, body }) => {
-        await changeDiscussion(pool, caller.user_id, params.id, body);
+        await changeDiscussion(pool, caller, params.id, body);
         return show(pool, params.id, caller.user_id);
       },
     }),
@@ -127,7 +127,7 @@ export function discussionRoutes({ pool }: Parts): Route[] {
       answers: { 204: null },
       refusals: ["discussion_not_found", "not_a_member", "forbidden", "direct_discussion"],
       handle: async ({ caller, params }) => {
-        await removeDiscussion(pool, caller.user_id, params.id);
+        await removeDiscussion(pool, caller, params.id);
         return noContent();
       },
     }),

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { findStanding, listMembers } from "../../sql/members.ts";
+import { listMembers } from "../../sql/members.ts";
 import { addMembers, changeRole, joinDiscussion, mute, removeMember } from "../commands/members.ts";
 import { fail } from "../errors.ts";
 import {
@@ -49,7 +49,7 @@ export function membersRoutes({ pool }: Parts): Route[] {
       answers: { 200: discussionSchema },
       refusals: ["discussion_not_found"],
       handle: async ({ caller, params }) => {
-        await joinDiscussion(pool, caller.user_id, params.id);
+        await joinDiscussion(pool, caller, params.id);
         return show(pool, params.id, caller.user_id);
       },
     }),
@@ -65,10 +65,13 @@ export function membersRoutes({ pool }: Parts): Route[] {
       answers: { 200: pageOf(memberSchema) },
       refusals: ["discussion_not_found"],
       handle: async ({ caller, params, query }) => {
-        if ((await findStanding(pool, params.id, caller.user_id)) === null) fail("discussion_not_found");
-        const filter = { discussion_id: params.id, after: query.cursor, limit: query.limit };
-        const page = await listMembers(pool, filter);
-        return list(page.items, page.nextKey);
+        const { standing, page } = await listMembers(pool, {
+          discussion_id: params.id,
+          reader_id: caller.user_id,
+          after: query.cursor,
+          limit: query.limit,
+        });
+        return standing ? list(page.items, page.nextKey) : fail("discussion_not_found");
       },
     }),
     route({
@@ -83,7 +86,7 @@ export function membersRoutes({ pool }: Parts): Route[] {
       answers: { 200: discussionSchema },
       refusals: ["discussion_not_found", "not_a_member", "direct_discussion", "user_not_found"],
       handle: async ({ caller, params, body }) => {
-        await addMembers(pool, caller.user_id, params.id, body.user_ids);
+        await addMembers(pool, caller, params.id, body.user_ids);
         return show(pool, params.id, caller.user_id);
       },
     }),
@@ -105,7 +108,7 @@ export function memberRoutes({ pool }: Parts): Route[] {
       answers: { 200: discussionSchema },
       refusals: memberRefusals,
       handle: async ({ caller, params, body }) => {
-        await changeRole(pool, caller.user_id, params.id, params.user_id, body.role);
+        await changeRole(pool, caller, params.id, params.user_id, body.role);
         return show(pool, params.id, caller.user_id);
       },
     }),
@@ -121,7 +124,7 @@ export function memberRoutes({ pool }: Parts): Route[] {
       answers: { 204: null },
       refusals: memberRefusals,
       handle: async ({ caller, params }) => {
-        await removeMember(pool, caller.user_id, params.id, params.user_id);
+        await removeMember(pool, caller, params.id, params.user_id);
         return noContent();
       },
     }),

@@ -1,4 +1,4 @@
-import { inTransaction, type Pool } from "../../sql/database.ts";
+import { type Database, inTransaction, type Pool } from "../../sql/database.ts";
 import {
   deleteDiscussion,
   lockDiscussion,
@@ -35,18 +35,24 @@ export async function createGroup(
   );
 }
 
+/** Who acts: a user, by a session. */
+export interface Actor {
+  user_id: string;
+  session_id: string;
+}
+
 /**
- * Changes a group's name or visibility. Throws discussion_not_found, not_a_member, forbidden,
- * direct_discussion.
+ * Changes a group's name or visibility. Throws session_revoked, discussion_not_found, not_a_member,
+ * forbidden, direct_discussion.
  */
 export async function changeDiscussion(
   pool: Pool,
-  userId: string,
+  actor: Actor,
   id: string,
   changes: { name?: string | null | undefined; visibility?: "private" | "public" | undefined },
 ): Promise<void> {
   await inTransaction(pool, async (transaction) => {
-    const discussion = await lockDiscussion(transaction, id, userId);
+    const discussion = await holdDiscussion(transaction, id, actor);
     const role = requireMember(discussion);
     if (role === "member" && discussion?.kind === "group")
       fail("forbidden", "Only owners and admins may do this");
@@ -60,12 +66,12 @@ export async function changeDiscussion(
 }
 
 /**
- * Deletes a group with all its messages. Throws discussion_not_found, not_a_member, forbidden,
- * direct_discussion.
+ * Deletes a group with all its messages. Throws session_revoked, discussion_not_found, not_a_member,
+ * forbidden, direct_discussion.
  */
-export async function removeDiscussion(pool: Pool, userId: string, id: string): Promise<void> {
+export async function removeDiscussion(pool: Pool, actor: Actor, id: string): Promise<void> {
   await inTransaction(pool, async (transaction) => {
-    const discussion = await lockDiscussion(transaction, id, userId);
+    const discussion = await holdDiscussion(transaction, id, actor);
     const role = requireMember(discussion);
     if (discussion?.kind === "direct") fail("direct_discussion", "A direct discussion cannot be deleted");
     if (role !== "owner") fail("forbidden", "Only an owner may delete a discussion");
@@ -74,6 +80,15 @@ export async function removeDiscussion(pool: Pool, userId: string, id: string): 
 }
 
 type Locked = Awaited<ReturnType<typeof lockDiscussion>>;
+
+/**
+ * Locks a discussion for a change; null if there is none. That may take seconds, in which the session may
+ * have been revoked: it is looked at again, with the role. Throws session_revoked.
+ */
+export async function holdDiscussion(db: Database, id: string, actor: Actor): Promise<Locked> {
+  const discussion = await lockDiscussion(db, id, actor);
+  return discussion?.is_live === false ? fail("session_revoked") : discussion;
+}
 
 /**
  * The role in a locked discussion. Throws discussion_not_found where there is nothing to see, else

@@ -1,6 +1,6 @@
 import type { DatabaseTransactionConnection } from "slonik";
 import { inTransaction, type Pool } from "../../sql/database.ts";
-import { deleteDiscussion, lockDiscussion, setGroupIdentity } from "../../sql/discussions.ts";
+import { deleteDiscussion, setGroupIdentity } from "../../sql/discussions.ts";
 import {
   countOthers,
   deleteMember,
@@ -12,46 +12,51 @@ import {
   updateRole,
 } from "../../sql/members.ts";
 import { fail } from "../errors.ts";
-import { requireMember } from "./discussions.ts";
+import { type Actor, holdDiscussion, requireMember } from "./discussions.ts";
 
-/** Joins a public group; nothing happens to who is a member. Throws discussion_not_found. */
-export async function joinDiscussion(pool: Pool, userId: string, id: string): Promise<void> {
+/**
+ * Joins a public group; nothing happens to who is a member. Throws session_revoked, discussion_not_found.
+ */
+export async function joinDiscussion(pool: Pool, actor: Actor, id: string): Promise<void> {
   await inTransaction(pool, async (transaction) => {
-    const discussion = await lockDiscussion(transaction, id, userId);
+    const discussion = await holdDiscussion(transaction, id, actor);
     if (discussion?.my_role) return;
     if (discussion?.visibility !== "public") return fail("discussion_not_found");
-    await setGroupIdentity(transaction, id, { name: discussion.name, added: [userId] });
-    await insertMembers(transaction, id, [userId]);
+    await setGroupIdentity(transaction, id, { name: discussion.name, added: [actor.user_id] });
+    await insertMembers(transaction, id, [actor.user_id]);
   });
 }
 
 /**
- * Adds people to a group; every member may. Throws discussion_not_found, not_a_member, direct_discussion,
- * user_not_found.
+ * Adds people to a group; every member may. Throws session_revoked, discussion_not_found, not_a_member,
+ * direct_discussion, user_not_found.
  */
 export async function addMembers(
   pool: Pool,
-  userId: string,
+  actor: Actor,
   id: string,
   userIds: readonly string[],
 ): Promise<void> {
   await inTransaction(pool, async (transaction) => {
-    const discussion = await lockGroup(transaction, id, userId);
+    const discussion = await lockGroup(transaction, id, actor);
     await setGroupIdentity(transaction, id, { name: discussion.name, added: userIds });
     await insertMembers(transaction, id, userIds);
   });
 }
 
-/** Changes a role; owners may. Throws discussion_not_found, member_not_found, forbidden, last_owner. */
+/**
+ * Changes a role; owners may. Throws session_revoked, discussion_not_found, member_not_found, forbidden,
+ * last_owner.
+ */
 export async function changeRole(
   pool: Pool,
-  actorId: string,
+  actor: Actor,
   id: string,
   userId: string,
   role: Role,
 ): Promise<void> {
   await inTransaction(pool, async (transaction) => {
-    const discussion = await lockGroup(transaction, id, actorId);
+    const discussion = await lockGroup(transaction, id, actor);
     const current = await findRole(transaction, id, userId);
     if (!current) return fail("member_not_found");
     if (discussion.my_role !== "owner") return fail("forbidden", "Only an owner may change roles");
@@ -65,14 +70,16 @@ export async function changeRole(
 
 /**
  * Removes a member, or lets a user leave; the last one to leave takes the group along. Admins may remove
- * members, owners everybody. Throws discussion_not_found, member_not_found, forbidden, last_owner.
+ * members, owners everybody. Throws session_revoked, discussion_not_found, member_not_found, forbidden,
+ * last_owner.
  */
-export async function removeMember(pool: Pool, actorId: string, id: string, userId: string): Promise<void> {
+export async function removeMember(pool: Pool, actor: Actor, id: string, userId: string): Promise<void> {
   await inTransaction(pool, async (transaction) => {
-    const discussion = await lockGroup(transaction, id, actorId);
-    const role = actorId === userId ? discussion.my_role : await findRole(transaction, id, userId);
+    const discussion = await lockGroup(transaction, id, actor);
+    const isOneself = actor.user_id === userId;
+    const role = isOneself ? discussion.my_role : await findRole(transaction, id, userId);
     if (!role) return fail("member_not_found");
-    if (actorId !== userId && !mayRemove(discussion.my_role, role)) {
+    if (!isOneself && !mayRemove(discussion.my_role, role)) {
       fail("forbidden", "Admins may remove members; owners may remove everybody");
     }
     const others = await countOthers(transaction, id, userId);
@@ -94,8 +101,8 @@ function mayRemove(actor: Role, target: Role): boolean {
   return actor === "owner" || (actor === "admin" && target === "member");
 }
 
-async function lockGroup(transaction: DatabaseTransactionConnection, id: string, userId: string) {
-  const discussion = await lockDiscussion(transaction, id, userId);
+async function lockGroup(transaction: DatabaseTransactionConnection, id: string, actor: Actor) {
+  const discussion = await holdDiscussion(transaction, id, actor);
   const role = requireMember(discussion);
   if (discussion?.kind !== "group")
     return fail("direct_discussion", "The members of a direct discussion never change");

@@ -34,7 +34,7 @@ export class TypingSignals {
     const { user_id, discussion_id } = typist;
     const key = `${user_id} ${discussion_id}`;
     if (this.#waiting.size >= limits.typingsWaiting || this.#wasTold(key, last_said)) return;
-    this.#waiting.set(key, { user_id, discussion_id, last_said });
+    this.#waiting.set(key, { ...typist, last_said });
     this.#schedule();
   }
 

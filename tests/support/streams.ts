@@ -24,6 +24,8 @@ export interface TestStream {
 export interface StreamOptions {
   discussionId?: string | undefined;
   since?: string | undefined;
+  /** To open it by, with a client that has no token. */
+  ticket?: string | undefined;
 }
 
 /** Opens a stream of all of one's discussions, or of one. Resolves when it is open, not when `ready` came. */
@@ -35,9 +37,14 @@ export function openTestStream(
   return kind === "sse" ? openEvents(client, options) : openSocket(client, options);
 }
 
-function path({ discussionId, since }: StreamOptions, end: string): string {
+function path({ discussionId, since, ticket }: StreamOptions, end: string): string {
   const base = discussionId ? `/api/v1/discussions/${discussionId}/${end}` : `/api/v1/${end}`;
-  return since ? `${base}?since=${encodeURIComponent(since)}` : base;
+  const query = new URLSearchParams({ ...(since && { since }), ...(ticket && { ticket }) });
+  return query.size > 0 ? `${base}?${query}` : base;
+}
+
+function authorization({ token }: Client): Record<string, string> {
+  return token === "" ? {} : { authorization: `Bearer ${token}` };
 }
 
 const types = [
@@ -62,8 +69,7 @@ const types = [
 
 async function openEvents(client: Client, options: StreamOptions): Promise<TestStream> {
   const source = new EventSource(client.url + path(options, "events"), {
-    fetch: (url, init) =>
-      fetch(url, { ...init, headers: { ...init?.headers, authorization: `Bearer ${client.token}` } }),
+    fetch: (url, init) => fetch(url, { ...init, headers: { ...init?.headers, ...authorization(client) } }),
   });
   const stream = createStream(() => source.close());
   for (const type of types) {
@@ -90,7 +96,7 @@ async function openEvents(client: Client, options: StreamOptions): Promise<TestS
 
 async function openSocket(client: Client, options: StreamOptions): Promise<TestStream> {
   const socket = new WebSocket(client.url.replace("http", "ws") + path(options, "ws"), {
-    headers: { authorization: `Bearer ${client.token}` },
+    headers: authorization(client),
   });
   const stream = createStream(
     () => socket.terminate(),

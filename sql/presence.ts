@@ -79,7 +79,7 @@ export async function findPresence(
 
 /**
  * What a reader is to a discussion, and the presences of its members, by joining, as JSON texts joined by
- * commas; null if they are too many.
+ * commas; null if they are too many. Whom the other has blocked there sees nothing but their own.
  */
 export async function listPresences(
   db: Database,
@@ -93,6 +93,8 @@ export async function listPresences(
           row_to_json(ROW(m.user_id, coalesce(p.status, 'offline'), wire_time(p.at))::member_presence_shape)
             ::text, ',' ORDER BY m.joined_at, m.user_id), '')
         FROM members AS m LEFT JOIN LATERAL presence_of(m.user_id) AS p ON ${filter.shown}
+          AND (m.user_id = ${filter.reader_id}::uuid
+            OR NOT is_blocked(m.discussion_id, ${filter.reader_id}::uuid))
         WHERE m.discussion_id = ${filter.discussion_id}::uuid
       ) END AS items
   `);

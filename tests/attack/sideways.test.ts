@@ -4,7 +4,7 @@ import { createDirect, createGroup, heardMessage, login, openReady } from "../de
 import { type Answer, assertProblem, type Client, type Json, password, register } from "../support/client.ts";
 import { tryUpload, upload } from "../support/files.ts";
 import { query } from "../support/postgres.ts";
-import { type TestServer, withServer } from "../support/server.ts";
+import { eventually, type TestServer, withServer } from "../support/server.ts";
 import { claimsOf } from "./forging.ts";
 
 // Ways around: names of what is somebody else's, given where one's own are expected; and small rights that
@@ -342,6 +342,37 @@ test("a block is of direct discussions: there it cannot be got around, in groups
     await eve.send(group.id, "in the group");
     await bob.send(group.id, "too");
     assert.deepEqual(await contents(ann, group), ["in the group", "too"]);
+  }));
+
+test("who is blocked sees by no route, and hears by no stream, whether the other is there", () =>
+  withScene(async ({ ann, bob, direct, group }) => {
+    // In groups of both a block changes nothing.
+    await ann.ok("DELETE", `/discussions/${group.id}`);
+    const places = [`/users/${ann.user.id}/presence`, `/discussions/${direct.id}/presence`];
+    const seen = async (who: Client) => {
+      const [alone, among] = await Promise.all(places.map((path) => who.ok("GET", path)));
+      const listed = among.items.find((item: Json) => item.user_id === ann.user.id);
+      return [alone.status, alone.last_seen_at, listed.status, listed.last_seen_at];
+    };
+    const stream = await openReady("ws", ann);
+    await eventually(async () => assert.deepEqual((await seen(bob))[2], "online"));
+    await ann.ok("PUT", `/users/${bob.user.id}/block`);
+    assert.deepEqual(await seen(bob), ["offline", null, "offline", null]);
+    assert.equal((await seen(ann))[2], "online");
+    const among = await bob.ok("GET", `/discussions/${direct.id}/presence`);
+    const own = await openReady("ws", bob);
+    await eventually(async () => {
+      const { items } = await bob.ok("GET", `/discussions/${direct.id}/presence`);
+      assert.equal(
+        items.find((item: Json) => item.user_id === bob.user.id).status,
+        "online",
+        "one sees oneself",
+      );
+    });
+    assert.equal(among.items.length, 2);
+    await ann.ok("DELETE", `/users/${bob.user.id}/block`);
+    assert.equal((await seen(bob))[2], "online");
+    for (const one of [stream, own]) one.cut();
   }));
 
 test("who was erased is added nowhere and had by nobody", () =>

@@ -38,6 +38,9 @@ for (const kind of ["sse", "ws"] as const) {
         await eventually(async () => assert.ok((await waiting()) > 0));
         for (const leave of asked) leave();
       });
+      // This one is looked up after them; and when it has gone, so have they.
+      (await openRaw(kind, t.url, streamPath(kind), { headers: by(ann) })).cut();
+      await eventually(() => assertNoneOpen(t.url));
       const answers = await openAtOnce(t, ann, kind, limits.streamsPerUser);
       const refused = answers.filter(({ status }) => status >= 300).length;
       for (const { cut } of answers) cut();
@@ -54,6 +57,13 @@ function by(client: Client): Record<string, string> {
 function openAtOnce(t: TestServer, client: Client, kind: "sse" | "ws", count: number): Promise<RawStream[]> {
   const open = () => openRaw(kind, t.url, streamPath(kind), { headers: by(client) });
   return Promise.all(Array.from({ length: count }, open));
+}
+
+async function assertNoneOpen(url: string): Promise<void> {
+  const text = await (await fetch(`${url}/metrics`)).text();
+  const counts = [...text.matchAll(/^parley_streams_open\{.*\} (\d+)$/gm)].map(([, count]) => Number(count));
+  assert.equal(counts.length, 2);
+  assert.deepEqual(counts, [0, 0]);
 }
 
 /** Asks for a stream; what is given back breaks the connection off. */

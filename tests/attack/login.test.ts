@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { test } from "uvu";
 import { createPasswords } from "../../server/commands/passwords.ts";
-import { createRandom } from "../clients/random.ts";
 import { login, withSql } from "../delivery/help.ts";
 import { type Answer, assertProblem, Client, password, register } from "../support/client.ts";
 import { query } from "../support/postgres.ts";
+import { createRandom } from "../support/random.ts";
 import { eventually, type TestServer, withServer } from "../support/server.ts";
 
 // Whoever tries names must not learn which of them exist: neither by what is answered, nor by how long it

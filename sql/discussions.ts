@@ -119,7 +119,8 @@ export async function lockDiscussion(
   await db.query(sql.unsafe`SELECT FROM discussions WHERE id = ${id}::uuid FOR NO KEY UPDATE`);
   return db.maybeOne(sql.type(lockedRow)`
     SELECT d.kind, d.name, d.visibility, is_live(${session_id}::uuid, ${user_id}::uuid), (
-      SELECT m.role FROM members AS m WHERE m.discussion_id = d.id AND m.user_id = ${user_id}::uuid) AS my_role
+      SELECT m.role FROM members AS m
+      WHERE m.discussion_id = d.id AND m.user_id = ${user_id}::uuid) AS my_role
     FROM discussions AS d WHERE d.id = ${id}::uuid
   `);
 }

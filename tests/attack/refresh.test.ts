@@ -138,7 +138,8 @@ test("neither a refresh token nor a cookie can be read in the database", () =>
     const secrets = [answer.body.refresh_token, cookie];
     const rows = await query(
       t.databaseUrl,
-      "SELECT s::text AS session, r::text AS token FROM sessions AS s JOIN refresh_tokens AS r ON r.session_id = s.id",
+      `SELECT s::text AS session, r::text AS token
+       FROM sessions AS s JOIN refresh_tokens AS r ON r.session_id = s.id`,
     );
     assert.equal(rows.length, 1);
     for (const secret of secrets) {

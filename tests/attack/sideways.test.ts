@@ -275,7 +275,7 @@ test("no role is had by taking it: not at once, in steps, or by somebody else", 
     }
   }));
 
-test("creating what there is already gives no right to it, and nobody else's group is found by its name", () =>
+test("creating what there is already gives no right to it; nobody else's group is found by its name", () =>
   withScene(async ({ ann, bob, eve, group, direct }) => {
     const again = await bob.call("POST", "/discussions", {
       kind: "group",

@@ -9,7 +9,7 @@ import { eventually, type TestServer, withServer } from "../support/server.ts";
 import type { StreamKind } from "../support/streams.ts";
 import { claimsOf } from "./forging.ts";
 
-// Tickets stand in URLs, and so in logs: each opens one stream, once, soon, with no more rights than its owner.
+// Tickets stand in URLs, and so in logs: each opens one stream, once, soon, with its owner's rights.
 
 const env = { RATE_LIMITS: "off" };
 const kinds: StreamKind[] = ["sse", "ws"];
@@ -19,7 +19,7 @@ for (const [one, other] of [
   ["sse", "ws"],
   ["ws", "sse"],
 ] as const) {
-  test(`${one}: a ticket that was used opens nothing more, on no instance and by neither kind of stream`, () =>
+  test(`${one}: a ticket that was used opens nothing more, on no instance, by no kind of stream`, () =>
     withServer(async (t) => {
       const ann = await register(t.url, "ann");
       const second = await t.another();
@@ -135,7 +135,7 @@ test("with a ticket one is its owner and nobody else, and another credential doe
     }
   }, env));
 
-test("a ticket hears what its owner hears, on one discussion or all, and ends as its owner's streams do", () =>
+test("a ticket hears what its owner hears, of one discussion or all, and ends as those streams do", () =>
   withServer(async (t) => {
     const [ann, bob] = [await register(t.url, "ann"), await register(t.url, "bob")];
     const far = (await t.another()).url;

@@ -136,6 +136,7 @@ test("a token whose claims were edited, or are not those of ours, is worth nothi
 test("a token is one text and no other: not a bit of it may be different", () =>
   withAnn(async ({ ann, refuse }) => {
     const [header = "", claims = "", signature = ""] = ann.token.split(".");
+    const respelt = (form: "base64" | "hex") => Buffer.from(signature, "base64url").toString(form);
     const variants: Record<string, string> = {
       "a dot more": `${ann.token}.`,
       "four parts": `${ann.token}.${signature}`,
@@ -145,8 +146,8 @@ test("a token is one text and no other: not a bit of it may be different", () =>
       dot: ".",
       "padding after the signature": `${ann.token}=`,
       "padding after the claims": `${header}.${claims}=.${signature}`,
-      "a signature of base64": `${header}.${claims}.${Buffer.from(signature, "base64url").toString("base64")}`,
-      "a signature in hexadecimal": `${header}.${claims}.${Buffer.from(signature, "base64url").toString("hex")}`,
+      "a signature of base64": `${header}.${claims}.${respelt("base64")}`,
+      "a signature in hexadecimal": `${header}.${claims}.${respelt("hex")}`,
       "a shorter signature": ann.token.slice(0, -1),
       "half a signature": `${header}.${claims}.${signature.slice(0, 20)}`,
       "a longer signature": `${ann.token}A`,
@@ -158,7 +159,7 @@ test("a token is one text and no other: not a bit of it may be different", () =>
       "a percent sign": `${ann.token}%00`,
     };
     for (const [what, token] of Object.entries(variants)) await refuse(token, what);
-    // 256 bits are 43 letters, whose last has two bits that say nothing; the decoder takes all four spellings.
+    // 256 bits are 43 letters, and the last has two bits that say nothing: the decoder takes four spellings.
     const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     const last = alphabet.indexOf(signature.at(-1) ?? "");
     const spellings = [1, 2, 3].map((bits) => signature.slice(0, -1) + alphabet[last ^ bits]);

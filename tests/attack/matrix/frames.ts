@@ -9,7 +9,7 @@ export interface FrameAct {
 
 const message = "/discussions/{id}/messages/{seq}";
 
-/** What can be done by socket. A frame is allowed and refused like its route, for everybody and everywhere. */
+/** What can be done by socket. A frame is judged as its route is, for everybody and everywhere. */
 export const frameActs: readonly FrameAct[] = [
   {
     act: "POST /discussions/{id}/messages",

@@ -115,6 +115,40 @@ for (const [what, remove] of Object.entries(removals)) {
     }));
 }
 
+/** What ends a session, as far as its cookie is concerned. */
+const cookieEnds: Record<string, string> = {
+  revoked: "UPDATE sessions SET revoked_at = now() WHERE cookie_hash IS NOT NULL",
+  "run out": "UPDATE sessions SET expires_at = now() WHERE cookie_hash IS NOT NULL",
+  gone: "DELETE FROM sessions WHERE cookie_hash IS NOT NULL",
+};
+
+for (const [what, statement] of Object.entries(cookieEnds)) {
+  test(`the cookie of a session that is ${what} is worth nothing, by route and by stream`, () =>
+    withScene(async ({ t, group }) => {
+      const body = { username: "bob", password, cookie: true };
+      const signIn = await new Client(t.url).call("POST", "/auth/login", body);
+      const cookie = signIn.headers.get("set-cookie")?.split(";")[0] ?? "";
+      const headers = { cookie, origin: t.url };
+      const tryAll = async () => {
+        const said = { content: "by cookie" };
+        const rest = [
+          await new Client(t.url).call("GET", "/users/me", undefined, headers),
+          await new Client(t.url).call("POST", `/discussions/${group.id}/messages`, said, headers),
+        ];
+        for (const kind of kinds)
+          for (const path of [streamPath(kind), streamPath(kind, group.id)]) {
+            const stream = await openRaw(kind, t.url, path, { headers });
+            stream.cut();
+            rest.push(stream);
+          }
+        return rest.map(({ status }) => status);
+      };
+      assert.deepEqual(await tryAll(), [200, 201, 200, 200, 101, 101]);
+      await query(t.databaseUrl, statement);
+      assert.deepEqual(await tryAll(), [401, 401, 401, 401, 401, 401]);
+    }));
+}
+
 for (const kind of kinds) {
   test(`${kind}: a stream that opens while its session is revoked elsewhere does not stay open`, () =>
     withScene(async ({ t, other, bob: { url: far } }) => {

@@ -9,15 +9,15 @@ const personal = new Set(["read.updated", "discussion.deleted"]);
 /** A row of the log that a subscription has to hear. */
 export interface ExpectedRow extends LogRow {
   /**
-   * It tells of a message that was edited when the person was no member any more. The log tells messages as they
-   * are now, and what was written then is not for a former member, so a replay may leave it out.
+   * It tells of a message that was edited when the person was no member any more. The log tells messages as
+   * they are now, and what was written then is not for a former member, so a replay may leave it out.
    */
   mayBeWithheld: boolean;
 }
 
 /**
- * What a subscription has to hear of the log after a position: the rules of the contract, once more. `log` begins
- * with the first event that ever was, as only so is it known who was a member when.
+ * What a subscription has to hear of the log after a position: the rules of the contract, once more. `log`
+ * begins with the first event that ever was, as only so is it known who was a member when.
  */
 export function expectedOf(
   log: readonly LogRow[],

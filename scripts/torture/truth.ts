@@ -7,7 +7,8 @@ export async function readTruth(databaseUrl: string): Promise<Truth> {
   const [{ epoch }] = await query(databaseUrl, "SELECT epoch FROM log_epoch");
   const rows = await query(
     databaseUrl,
-    `SELECT l.position, l.discussion_id, l.user_id, l.type, coalesce(m.seq, e.seq, (e.data::json ->> 'seq')::bigint) AS seq
+    `SELECT l.position, l.discussion_id, l.user_id, l.type,
+       coalesce(m.seq, e.seq, (e.data::json ->> 'seq')::bigint) AS seq
      FROM (SELECT position, discussion_id, user_id, type FROM log_events) AS l
      LEFT JOIN messages AS m ON m.position = l.position
      LEFT JOIN events AS e ON e.position = l.position
@@ -28,7 +29,8 @@ async function readMessages(databaseUrl: string): Promise<StoredMessage[]> {
     databaseUrl,
     `SELECT m.discussion_id, m.seq, m.client_id, m.deleted_at IS NOT NULL AS is_deleted,
        array(SELECT e.content FROM message_edits AS e
-         WHERE (e.discussion_id, e.seq) = (m.discussion_id, m.seq) ORDER BY e.version) || m.content AS contents
+         WHERE (e.discussion_id, e.seq) = (m.discussion_id, m.seq) ORDER BY e.version
+       ) || m.content AS contents
      FROM messages AS m`,
   );
   return rows.map(({ contents, seq, ...message }) => ({

@@ -1,8 +1,8 @@
 import { BackendTerminatedError, BackendTerminatedUnexpectedlyError, ConnectionError } from "slonik";
 
 /**
- * SQLSTATEs that mean "not now": connection trouble, shutdown, start-up, no disk, memory or connections left, a
- * disk that fails, and our own time-outs of statements and locks.
+ * SQLSTATEs that mean "not now": connection trouble, shutdown, start-up, no disk, memory or connections left,
+ * a disk that fails, and our own time-outs of statements and locks.
  */
 const sqlStates = /^(08...|53...|57P0[123]|57014|55P03|58(000|030|P01))$/;
 const systemCodes = new Set([

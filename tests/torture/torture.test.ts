@@ -7,7 +7,7 @@ import { faults } from "../../scripts/torture/faults.ts";
 import { runFault } from "../../scripts/torture/run.ts";
 import { createRandom, randomOf } from "../support/random.ts";
 
-// The short form of `npm run torture`: a few of its faults, each for some seconds, with a seed that is printed.
+// The short form of `npm run torture`: a few of its faults, each for some seconds, with a printed seed.
 
 const random = createRandom();
 const seconds = 4;

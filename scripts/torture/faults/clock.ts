@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { type Fault, type Step, times } from "../fault.ts";
 
 /** Debian's libfaketime; it gives a process another wall clock, and leaves the monotonic one alone. */
-const library = `/usr/lib/${process.arch === "arm64" ? "aarch64" : "x86_64"}-linux-gnu/faketime/libfaketime.so.1`;
+const machine = process.arch === "arm64" ? "aarch64" : "x86_64";
+const library = `/usr/lib/${machine}-linux-gnu/faketime/libfaketime.so.1`;
 
 /** Both shorter than an access token lives. */
 const mostMinutes = 10;

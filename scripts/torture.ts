@@ -1,7 +1,7 @@
 /**
  * `npm run torture -- [fault…] [--seed N] [--seconds 20] [--list]`: torments servers and their Postgres under
- * load and checks that nothing was lost, repeated, reordered or told to the wrong people. All faults, each in a
- * fresh world, if none is named. Prints its seed; the same seed repeats every plan.
+ * load and checks that nothing was lost, repeated, reordered or told to the wrong people. All faults, each in
+ * a fresh world, if none is named. Prints its seed; the same seed repeats every plan.
  */
 import { parseArgs } from "node:util";
 import { newSeed } from "../tests/support/random.ts";

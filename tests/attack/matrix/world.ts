@@ -38,6 +38,9 @@ export interface Universe {
   snapshot(): Promise<Json>;
 }
 
+/** Worlds whose people are made together. */
+const worldsAtOnce = 20;
+
 /** What streams and tickets leave behind, and what is made of messages later. */
 const passing = ["tickets", "presences", "instances", "last_seen", "rate_limits", "search_documents"];
 
@@ -56,8 +59,13 @@ export async function withUniverse(t: TestServer, act: (universe: Universe) => P
         md5(coalesce(string_agg(t::text, ',' ORDER BY t::text), '')) AS hash FROM ${name} AS t`,
     );
     let number = 0;
+    const waiting: World["people"][] = [];
     await act({
-      create: (place) => createWorld(t, db, place, ++number),
+      create: async (place) => {
+        number++;
+        if (waiting.length === 0) waiting.push(...(await createPeople(t, db, number)));
+        return createWorld(t, db, place, number, waiting.shift() as World["people"]);
+      },
       snapshot: async () => (await db.query(hashes.join(" UNION ALL "))).rows,
     });
   } finally {
@@ -65,13 +73,13 @@ export async function withUniverse(t: TestServer, act: (universe: Universe) => P
   }
 }
 
-async function createWorld(t: TestServer, db: pg.Client, place: Place, number: number): Promise<World> {
-  const people = await createPeople(t, number);
-  // A hash costs 25 ms: all have the first one's password.
-  await db.query(
-    `UPDATE users SET password_hash = f.password_hash FROM users AS f
-     WHERE f.username = 'first' AND users.password_hash = '-'`,
-  );
+async function createWorld(
+  t: TestServer,
+  db: pg.Client,
+  place: Place,
+  number: number,
+  people: World["people"],
+): Promise<World> {
   const has = async (condition: string, ...values: unknown[]) =>
     (await db.query(`SELECT EXISTS (${condition}) AS it`, values)).rows[0].it;
   const { id, speakers } = await createPlace(db, place, people, number);
@@ -95,14 +103,20 @@ async function createWorld(t: TestServer, db: pg.Client, place: Place, number: n
   };
 }
 
-async function createPeople(t: TestServer, number: number): Promise<World["people"]> {
-  const names = roles.map((role) => `${role}-${number}`);
+/** The people of some worlds, the first of which has this number. */
+async function createPeople(t: TestServer, db: pg.Client, first: number): Promise<World["people"][]> {
+  const numbers = Array.from({ length: worldsAtOnce }, (_, index) => first + index);
+  const names = numbers.flatMap((number) => roles.map((role) => `${role}-${number}`));
   const clients = await enrol(t.url, t.databaseUrl, names);
-  const entries = roles.map((role) => [
-    role,
-    clients.find(({ user }) => user.username === `${role}-${number}`),
-  ]);
-  return Object.fromEntries(entries);
+  // A hash costs 25 ms: all have the first one's password.
+  await db.query(
+    `UPDATE users SET password_hash = f.password_hash FROM users AS f
+     WHERE f.username = 'first' AND users.password_hash = '-'`,
+  );
+  const byName = new Map(clients.map((client) => [client.user.username, client]));
+  return numbers.map((number) =>
+    Object.fromEntries(roles.map((role) => [role, byName.get(`${role}-${number}`)])),
+  ) as unknown as World["people"][];
 }
 
 /** A discussion, by hand, as dozens are needed: its members, and a message of each. */

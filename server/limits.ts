@@ -127,6 +127,11 @@ export const limits = {
   imageBytes: 32 * 1024 * 1024,
   imagePixels: 50_000_000,
   imageHeldBytes: 256 * 1024 * 1024,
+  /**
+   * A progressive JPEG has about ten. Each goes through all of the picture, and a hundred bytes are one:
+   * 165 kB with 882 took 53 seconds, as imageSeconds is looked at only behind the last.
+   */
+  imageScans: 64,
   imagesAtOnce: 1,
   imageSeconds: 10,
   thumbnailPixels: 320,

@@ -67,9 +67,10 @@ function open(bytes: Buffer): Sharp {
     .autoOrient();
 }
 
-/** What the head of an image tells; throws if reading all of it would take too much memory. */
+/** What the head of an image tells; throws if reading all of it would take too much memory, or time. */
 async function requireRoom(bytes: Buffer): Promise<Metadata> {
   const metadata = await open(bytes).metadata();
+  if (metadata.format === "jpeg" && countScans(bytes) > limits.imageScans) throw new Error("too many scans");
   const held = bytesPerPixel(metadata) * metadata.width * metadata.height;
   if (held > limits.imageHeldBytes) throw new Error(`reading it would take ${held} bytes`);
   return metadata;
@@ -92,6 +93,14 @@ function bytesPerPixel({ format, channels, depth, isProgressive }: Metadata): nu
     default:
       return isProgressive ? samples + 1 : 0;
   }
+}
+
+/** A marker cannot come about by chance: within a scan 0xff is followed by zero. */
+function countScans(jpeg: Buffer): number {
+  const marker = Buffer.from([0xff, 0xda]);
+  let count = 0;
+  for (let at = jpeg.indexOf(marker); at >= 0; at = jpeg.indexOf(marker, at + marker.length)) count++;
+  return count;
 }
 
 /** Whatever the library throws says something about the image: it is called with nothing else. */

@@ -113,11 +113,34 @@ export function withSegment(jpeg: Buffer, number: number, data: Buffer, times = 
   return Buffer.concat([jpeg.subarray(0, 2), ...segments, jpeg.subarray(2)]);
 }
 
-/** A progressive JPEG whose last scan comes over and over: each goes through all of the image. */
-export function withScans(jpeg: Buffer, times: number): Buffer {
-  const scan = jpeg.lastIndexOf(Buffer.from([0xff, 0xda]));
-  const last = jpeg.subarray(scan, -2);
-  return Buffer.concat([jpeg.subarray(0, -2), ...Array(times).fill(last), jpeg.subarray(-2)]);
+/**
+ * A grey JPEG without a fault, of scans that go through all of it and say nothing: one for each bit of
+ * each of `coefficients` of its 63. Width and height are to make a multiple of 16,384 squares of 8 × 8.
+ */
+export function scannedJpeg(width: number, height: number, coefficients: number): Buffer {
+  const segment = (marker: number, data: readonly number[]) =>
+    Buffer.from([0xff, marker, 0, data.length + 2, ...data]);
+  const sizes = [height >> 8, height & 255, width >> 8, width & 255];
+  const oneCode = [1, ...Array(15).fill(0)];
+  const squares = (width * height) / 64;
+  const parts = [
+    Buffer.from([0xff, 0xd8]),
+    segment(0xdb, [0, ...Array(64).fill(1)]),
+    segment(0xc2, [8, ...sizes, 1, 1, 0x11, 0]),
+    segment(0xc4, [0x00, ...oneCode, 0]),
+    // The one symbol of the other scans: nothing in this square, nor in the next 16,383.
+    segment(0xc4, [0x10, ...oneCode, 0xe0]),
+    segment(0xda, [1, 1, 0, 0, 0, 0]),
+    Buffer.alloc(squares / 8),
+  ];
+  const nothing = Buffer.alloc(Math.ceil(((squares / 16_384) * 15) / 8));
+  for (let coefficient = 1; coefficient <= coefficients; coefficient++) {
+    for (let bit = 13; bit >= 0; bit--) {
+      const precision = bit === 13 ? bit : ((bit + 1) << 4) | bit;
+      parts.push(segment(0xda, [1, 1, 0, coefficient, coefficient, precision]), nothing);
+    }
+  }
+  return Buffer.concat([...parts, Buffer.from([0xff, 0xd9])]);
 }
 
 /** EXIF whose first directory goes on in itself, and whose fields say that they have gigabytes. */
@@ -135,13 +158,15 @@ export function circularExif(): Buffer {
   return Buffer.concat([Buffer.from("Exif\0\0MM\0\x2a\0\0\0\x08", "latin1"), count, ...fields, next]);
 }
 
-/** A GIF with so many frames of one pixel on a screen of this size. */
-export function gifOf(width: number, height: number, frames: number): Buffer {
+/** A GIF with so many frames, which are squares with pixels that are mostly missing. */
+export function gifOf(side: number, frames: number): Buffer {
   const head = Buffer.from("47494638396100000000800000000000ffffff", "hex");
-  head.writeUInt16LE(width, 6);
-  head.writeUInt16LE(height, 8);
-  const frame = Buffer.from("21f90400010000002c0000000001000100000202440100", "hex");
-  return Buffer.concat([head.subarray(0, 19), ...Array(frames).fill(frame), Buffer.from([0x3b])]);
+  const frame = Buffer.from("21f90400010000002c0000000000000000000202440100", "hex");
+  for (const [buffer, at] of [[head, 6] as const, [frame, 13] as const]) {
+    buffer.writeUInt16LE(side, at);
+    buffer.writeUInt16LE(side, at + 2);
+  }
+  return Buffer.concat([head, ...Array(frames).fill(frame), Buffer.from([0x3b])]);
 }
 
 export interface ZipEntry {

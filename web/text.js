@@ -57,8 +57,12 @@ export function reactionText(emoji) {
   return /^[a-z0-9_+-]{2,32}$/.test(emoji) ? `:${emoji}:` : emoji;
 }
 
-/** "Ann", "Ann and Bob", "Ann, Bob and 3 others" */
-export function listOf(names, most = 3) {
+/**
+ * "Ann", "Ann and Bob", "Ann, Bob and 3 others". Within one text nothing can hold a name that turns the
+ * direction of writing, so it loses the characters that do.
+ */
+export function listOf(given, most = 3) {
+  const names = given.map((name) => name.replace(/[\u202a-\u202e\u2066-\u2069]/g, ""));
   const rest = names.length - most;
   if (rest > 1) return `${names.slice(0, most).join(", ")} and ${rest} others`;
   return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;

@@ -137,6 +137,7 @@ async function upgrade(
     finish(problem.status ?? 500);
     const headers = new Headers(problem.headers);
     headers.set("x-request-id", requestId);
+    headers.set("x-content-type-options", "nosniff");
     headers.set("connection", "close");
     const body = String(problem.body);
     headers.set("content-length", String(Buffer.byteLength(body)));

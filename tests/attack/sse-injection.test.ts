@@ -118,8 +118,15 @@ test("nothing in an address or a header adds a line to a stream's head, its even
         const path = `${streamPath(kind)}?since=${encodeURIComponent(since)}`;
         const refused = await openRaw(kind, t.url, path, { headers });
         assert.equal(refused.status, 400, path);
+        assert.equal(refused.headers.get("x-content-type-options"), "nosniff");
         assert.doesNotMatch(JSON.stringify(refused.body), /forged/);
       }
+    const authorization = `authorization: ${headers.authorization}`;
+    for (const id of ["0.0\r\n data: x", "0.0\ndata: x", "0.0\rdata: x", "0.0 x", "\u0085"]) {
+      const head = await headOf(t.url, "GET /api/v1/events HTTP/1.1", authorization, `last-event-id: ${id}`);
+      assert.match(head, /^HTTP\/1.1 400/, JSON.stringify(id));
+      assert.doesNotMatch(head, /data:/);
+    }
     const sane = "a.B:9-_".repeat(9);
     for (const [given, echoed] of [
       ["x\r\ninjected: yes", "x"],

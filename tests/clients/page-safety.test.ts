@@ -223,6 +223,9 @@ inBrowser(
       );
       const links = (await page.evaluate("[...document.links].map(({ protocol }) => protocol)")) as string[];
       assert.deepEqual(new Set(links), new Set(["http:", "https:"]));
+      const turner = writers.find(({ user }) => user.display_name.startsWith("\u202e"));
+      await turner?.ok("POST", `/discussions/${ids.all}/typing`);
+      await page.locator("#typing", { hasText: /^eki\w* siht sdaer isolated is typing…$/ }).waitFor();
       await page.locator("#scroller").evaluate((scroller) => scroller.scrollTo(0, 0));
       await reader.picture("texts");
       await page.locator("#scroller").evaluate((scroller) => scroller.scrollTo(0, scroller.scrollHeight));

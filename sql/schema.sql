@@ -1124,7 +1124,7 @@ BEGIN
       SELECT h FROM members AS h WHERE h.discussion_id = id AND h.user_id <> leaver
       ORDER BY h.role = 'admin' DESC, h.joined_at, h.user_id LIMIT 1
     ) AS first (heir)
-    WHERE NOT EXISTS (
+    WHERE id <> ALL (deserted_ids) AND NOT EXISTS (
       SELECT FROM members AS o WHERE o.discussion_id = id AND o.user_id <> leaver AND o.role = 'owner'));
   PERFORM FROM members AS m
   WHERE m.discussion_id = ANY (left_ids) AND (m.user_id = leaver

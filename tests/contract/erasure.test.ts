@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "uvu";
 import { limits } from "../../server/limits.ts";
-import { createDirect, createGroup, endedWith, heard, openReady } from "../delivery/help.ts";
+import { createDirect, createGroup, endedWith, eventsOf, heard, openReady } from "../delivery/help.ts";
 import { assertProblem, Client, type Json, password, register } from "../support/client.ts";
 import { query } from "../support/postgres.ts";
 import { eventually, withServer } from "../support/server.ts";
@@ -79,6 +79,18 @@ test("groups that an erased owner leaves get the next one, or go", () =>
       assert.equal(rows.length, 0);
     });
     stream.cut();
+  }));
+
+test("who erases the second account of a pair makes nobody its owner first", () =>
+  withServer(async (t) => {
+    const [ann, bob] = await Promise.all([register(t.url, "ann"), register(t.url, "bob")]);
+    await createDirect(ann, bob);
+    await ann.ok("DELETE", "/users/me", { password });
+    const stream = await openReady("sse", bob);
+    await bob.ok("DELETE", "/users/me", { password });
+    await endedWith(stream, 4502);
+    const types = eventsOf(stream).map(({ type }) => type);
+    assert.deepEqual(types, ["discussion.deleted"]);
   }));
 
 test("who is in very many groups leaves all of them, beside those who talk and read there", () =>

@@ -1,0 +1,277 @@
+/**
+ * What a run consists of, as plain numbers: fast-check makes them up and makes them small, and the model says
+ * what they mean when their turn comes. Zero is always the simplest thing.
+ */
+import fc from "fast-check";
+import { block, erase, unblock } from "./commands/accounts.ts";
+import type { Command, Way } from "./commands/command.ts";
+import {
+  add,
+  change,
+  changeRole,
+  createDirect,
+  createGroup,
+  destroy,
+  expel,
+  join,
+  mute,
+} from "./commands/discussions.ts";
+import { lookAround, lookAt, lookBack, lookInto } from "./commands/looks.ts";
+import { edit, react, read, remove, type Sending, send } from "./commands/messages.ts";
+import type { Discussion, Model } from "./model.ts";
+
+export interface Act {
+  what: string;
+  who: number;
+  where: number;
+  whom: number;
+  number: number;
+  text: number;
+  way: number;
+}
+
+export interface Listening {
+  who: number;
+  /** 0: all discussions. */
+  where: number;
+  kind: "sse" | "ws";
+  instance: number;
+  /** From now, from the list or the discussion that was just loaded, or from some cursor of the past. */
+  since: "now" | "loaded" | "old";
+  back: number;
+}
+
+export type Step =
+  | { do: "act"; act: Act }
+  | { do: "together"; acts: Act[]; returns: Return[] }
+  | { do: "listen"; listening: Listening }
+  | { do: "cut"; which: number; forgotten: number }
+  | { do: "return"; return: Return };
+
+/** Somebody who was cut off comes back. */
+export interface Return {
+  which: number;
+  instance: number;
+}
+
+export interface Plan {
+  steps: Step[];
+  /** Those who come with an old cursor when all is over. */
+  late: Listening[];
+}
+
+/** How often each thing is done. */
+const weights: Record<string, number> = {
+  send: 12,
+  edit: 6,
+  remove: 3,
+  react: 4,
+  unreact: 2,
+  read: 4,
+  createDirect: 2,
+  createGroup: 2,
+  change: 2,
+  join: 2,
+  add: 3,
+  expel: 4,
+  changeRole: 2,
+  mute: 1,
+  block: 1,
+  unblock: 1,
+  destroy: 1,
+  lookAt: 1,
+  lookInto: 1,
+  lookAround: 1,
+  lookBack: 1,
+  erase: 1,
+};
+
+/** Not at the same time as other things: it takes several transactions. */
+const alone = new Set(["erase"]);
+
+function actOf(kinds: string[]): fc.Arbitrary<Act> {
+  const what = fc.oneof(
+    ...kinds.map((kind) => ({ arbitrary: fc.constant(kind), weight: weights[kind] ?? 1 })),
+  );
+  const number = fc.nat(11);
+  return fc.record({
+    what,
+    who: fc.nat(3),
+    where: number,
+    whom: fc.nat(3),
+    number,
+    text: number,
+    way: fc.nat(3),
+  });
+}
+
+const listening: fc.Arbitrary<Listening> = fc.record({
+  who: fc.nat(3),
+  where: fc.oneof(fc.constant(0), fc.nat(4)),
+  kind: fc.constantFrom("sse", "ws"),
+  instance: fc.nat(1),
+  since: fc.constantFrom("now", "loaded", "old"),
+  back: fc.nat(60),
+});
+const late: fc.Arbitrary<Listening> = listening.map((one) => ({ ...one, since: "old" }));
+const returning: fc.Arbitrary<Return> = fc.record({ which: fc.nat(5), instance: fc.nat(1) });
+
+const kinds = Object.keys(weights);
+const step: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 16, arbitrary: fc.record({ do: fc.constant("act"), act: actOf(kinds) }) },
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      do: fc.constant("together"),
+      acts: fc.array(actOf(kinds.filter((kind) => !alone.has(kind))), { minLength: 2, maxLength: 4 }),
+      returns: fc.array(returning, { maxLength: 1 }),
+    }),
+  },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant("listen"), listening }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({ do: fc.constant("cut"), which: fc.nat(5), forgotten: fc.nat(4) }),
+  },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant("return"), return: returning }) },
+) as fc.Arbitrary<Step>;
+
+/** `length`: the most steps. */
+export function plansOf(length: number): fc.Arbitrary<Plan> {
+  return fc.record({
+    steps: fc.array(step, { minLength: 1, maxLength: length, size: "max" }),
+    late: fc.array(late, { maxLength: 3 }),
+  });
+}
+
+/** What an act means now; null: nothing can be done so. */
+export function toCommand(model: Model, act: Act): Command | null {
+  const actor = pick(model.people, act.who);
+  const whom = pick(model.people, act.whom);
+  if (!actor || !whom) return null;
+  const way: Way = { instance: act.way % 2, byFrame: act.way >= 2 };
+  const free = withoutPlace(model, act, actor.id, whom.id, way);
+  if (free) return free;
+  const place = placeOf(model, act.where, actor.id);
+  return place ? inPlace(place, act, actor.id, whom.id, way, usernameOf(model)) : null;
+}
+
+function withoutPlace(model: Model, act: Act, actorId: string, whomId: string, way: Way): Command | null {
+  switch (act.what) {
+    case "createDirect":
+      return createDirect(actorId, way, whomId);
+    case "createGroup": {
+      const others = [whomId, ...(act.number % 2 ? [pick(model.people, act.whom + 1)?.id ?? whomId] : [])];
+      const name = [null, "Group", "Other"][act.text % 3] ?? null;
+      return createGroup(actorId, way, name, others, act.number % 4 === 3 ? "public" : "private");
+    }
+    case "block":
+      return block(actorId, way, whomId);
+    case "unblock":
+      return unblock(actorId, way, whomId);
+    case "erase":
+      return erase(actorId, way);
+    case "lookAround":
+      return lookAround(actorId, way);
+    default:
+      return null;
+  }
+}
+
+function inPlace(
+  place: Discussion,
+  act: Act,
+  actorId: string,
+  whomId: string,
+  way: Way,
+  usernames: (id: string) => string,
+): Command | null {
+  const { id } = place;
+  const content = contentOf(act.text, usernames(whomId));
+  const emoji = ["👍", "🎉", "👩🏾‍🚀"][act.text % 3] ?? "👍";
+  switch (act.what) {
+    case "send":
+      return send(actorId, way, id, sendingOf(place, act, content));
+    case "edit":
+      return edit(actorId, way, id, seqOf(place, act.number, actorId), content);
+    case "remove":
+      return remove(actorId, way, id, seqOf(place, act.number, actorId));
+    case "react":
+    case "unreact":
+      return react(actorId, way, id, seqOf(place, act.number, null), emoji, act.what === "react");
+    case "read":
+      return read(actorId, way, id, Math.max(0, place.messages.length - act.number));
+    case "change": {
+      const changes = [
+        { name: "Group" },
+        { name: "Other" },
+        { name: null },
+        { visibility: "public" as const },
+      ];
+      return change(actorId, way, id, pick(changes, act.text) ?? {});
+    }
+    case "join":
+      return join(actorId, way, id);
+    case "add":
+      return add(actorId, way, id, act.number % 3 === 2 ? [whomId, actorId] : [whomId]);
+    case "expel":
+      return expel(actorId, way, id, act.number % 3 === 2 ? actorId : whomId);
+    case "changeRole":
+      return changeRole(
+        actorId,
+        way,
+        id,
+        whomId,
+        (["member", "admin", "owner"] as const)[act.number % 3] ?? "member",
+      );
+    case "mute":
+      return mute(actorId, way, id, act.number % 2 ? null : "2031-05-06T12:00:00.000Z");
+    case "destroy":
+      return destroy(actorId, way, id);
+    case "lookAt":
+      return lookAt(actorId, way, id);
+    case "lookInto":
+      return lookInto(actorId, way, id);
+    case "lookBack":
+      return lookBack(actorId, way, id, seqOf(place, act.number, null));
+    default:
+      return null;
+  }
+}
+
+export function pick<T>(from: readonly T[], index: number): T | undefined {
+  return from[index % from.length];
+}
+
+/** Mostly one of the actor's; else any that there is, or was. */
+export function placeOf(model: Model, where: number, actorId: string): Discussion | undefined {
+  const all = [...model.discussions.values()];
+  const own = all.filter((one) => model.discussionsOf(actorId).includes(one));
+  if (where < 8 && own.length > 0) return pick(own, where);
+  return pick(where < 11 ? all.filter(({ deletedAt }) => deletedAt === null) : all, where);
+}
+
+/** A text, perhaps with a mention; or one so long that its announcement tells only that it is there. */
+function contentOf(text: number, username: string): string {
+  const word = ["one", "two", "three"][text % 3] ?? "";
+  if (text >= 11) return word.padEnd(9_000, ".");
+  return text >= 6 ? `${word} @${username} there` : word;
+}
+
+function usernameOf(model: Model): (id: string) => string {
+  return (id) => model.person(id).username;
+}
+
+function sendingOf(place: Discussion, { number }: Act, content: string): Sending {
+  if (number % 4 >= 2) return { content, client_id: `c${number % 4}` };
+  if (number === 5 || number === 9)
+    return { content, reply_to_seq: Math.max(1, place.messages.length - number + 6) };
+  return { content };
+}
+
+/** A message from the end backwards, if possible of this sender; with the largest number one that never was. */
+function seqOf({ messages }: Discussion, number: number, senderId: string | null): number {
+  if (number === 11) return messages.length + 1;
+  const own = messages.filter(({ sender_id }) => sender_id === senderId);
+  const from = (own.length > 0 && number < 8 ? own : messages).toReversed();
+  return pick(from, number)?.seq ?? 1;
+}

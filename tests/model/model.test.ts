@@ -20,7 +20,7 @@ const shrinkMs = 120_000;
 /** Most of the time a run waits for an answer. */
 const lanes = path === undefined ? 3 : 1;
 
-test("whatever people do, one after another or at once, each of them hears and sees what the model says", () =>
+test("whatever people do, one by one or at once, each hears and sees what the model says", () =>
   withGrounds(lanes, async (grounds) => {
     const reports = await Promise.all(grounds.map((ground, lane) => tryAll(ground, seed + lane)));
     console.log(`seed ${seed} (SEED=${seed} tries it again): ${summary(grounds)}`);

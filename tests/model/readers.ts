@@ -6,7 +6,7 @@ import { openTestStream, type StreamKind, type TestStream } from "../support/str
 import type { Model } from "./model.ts";
 import { durable, endingOf, findFault, positionOf, type Sitting, tellingsOf } from "./tellings.ts";
 
-/** How long a stream may take for what it has to tell; only where something is lost does it take that long. */
+/** How long a stream may take for what it has to tell; it takes that long only where something is lost. */
 const waitMs = 5_000;
 
 /** A connection that is open, or was. */

@@ -20,13 +20,20 @@ import {
   type Step,
   toCommand,
 } from "./steps.ts";
+import type { Sitting } from "./tellings.ts";
 import { type Crowd, count, createCrowd, type Ground, readEnd, readRows } from "./world.ts";
 
 const mostReaders = 6;
 const byRest: Way = { instance: 0, byFrame: false };
 
+/** What was there when a run was over, and all connections of its readers. */
+export interface Recorded {
+  model: Model;
+  sittings: Sitting[];
+}
+
 /** Runs a plan in a world of its own. Fails with the script of what was done, and what was wrong with it. */
-export async function run(ground: Ground, plan: Plan): Promise<void> {
+export async function run(ground: Ground, plan: Plan): Promise<Recorded> {
   const { epoch, newest } = await readEnd(ground);
   const crowd = await createCrowd(ground);
   const one = new Run(ground, crowd, new Model(epoch, newest, crowd.people));
@@ -35,6 +42,7 @@ export async function run(ground: Ground, plan: Plan): Promise<void> {
     for (const step of plan.steps) await one.take(step);
     await one.finish();
     for (const listening of plan.late) await one.comeLate(listening);
+    return one.recorded();
   } catch (error) {
     throw new Error(`${(error as Error).message}\n${one.script()}`, { cause: error });
   } finally {
@@ -57,6 +65,10 @@ class Run implements Actors {
 
   script(): string {
     return this.#lines.map((line, index) => `  ${String(index + 1).padStart(2)}. ${line}`).join("\n");
+  }
+
+  recorded(): Recorded {
+    return { model: this.#model, sittings: this.#readers.flatMap(({ sittings }) => sittings) };
   }
 
   /** Somebody is in a group from the start, so that few steps are in vain. */

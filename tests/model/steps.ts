@@ -62,32 +62,39 @@ export interface Plan {
 
 /** How often each thing is done. */
 const weights: Record<string, number> = {
-  send: 12,
-  edit: 6,
-  remove: 3,
-  react: 4,
-  unreact: 2,
-  read: 4,
-  createDirect: 2,
-  createGroup: 2,
-  change: 2,
-  join: 2,
-  add: 3,
-  expel: 4,
-  changeRole: 2,
-  mute: 1,
-  block: 1,
-  unblock: 1,
-  destroy: 1,
-  lookAt: 1,
-  lookInto: 1,
-  lookAround: 1,
-  lookBack: 1,
+  send: 36,
+  edit: 18,
+  remove: 8,
+  react: 12,
+  unreact: 6,
+  read: 16,
+  readAll: 4,
+  createDirect: 4,
+  createGroup: 5,
+  change: 6,
+  join: 6,
+  add: 9,
+  expel: 10,
+  changeRole: 6,
+  mute: 2,
+  block: 3,
+  unblock: 3,
+  destroy: 2,
+  lookAt: 3,
+  lookInto: 3,
+  lookAround: 3,
+  lookBack: 2,
   erase: 1,
 };
 
-/** Not at the same time as other things: it takes several transactions. */
-const alone = new Set(["erase"]);
+/** Of these there has to be something to be done to. */
+const toMessages = new Set(["edit", "remove", "react", "unreact", "read", "readAll", "lookBack"]);
+
+/**
+ * Not at the same time as other things: erasing takes several transactions, and what is being sent may or may
+ * not be among all that is read.
+ */
+const alone = new Set(["erase", "readAll"]);
 
 function actOf(kinds: string[]): fc.Arbitrary<Act> {
   const what = fc.oneof(
@@ -138,7 +145,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 /** `length`: the most steps. */
 export function plansOf(length: number): fc.Arbitrary<Plan> {
   return fc.record({
-    steps: fc.array(step, { minLength: 1, maxLength: length, size: "max" }),
+    steps: fc.array(step, { minLength: length / 2, maxLength: length }),
     late: fc.array(late, { maxLength: 3 }),
   });
 }
@@ -151,7 +158,7 @@ export function toCommand(model: Model, act: Act): Command | null {
   const way: Way = { instance: act.way % 2, byFrame: act.way >= 2 };
   const free = withoutPlace(model, act, actor.id, whom.id, way);
   if (free) return free;
-  const place = placeOf(model, act.where, actor.id);
+  const place = placeOf(model, act.where, actor.id, toMessages.has(act.what));
   return place ? inPlace(place, act, actor.id, whom.id, way, usernameOf(model)) : null;
 }
 
@@ -199,7 +206,9 @@ function inPlace(
     case "unreact":
       return react(actorId, way, id, seqOf(place, act.number, null), emoji, act.what === "react");
     case "read":
-      return read(actorId, way, id, Math.max(0, place.messages.length - act.number));
+      return read(actorId, way, id, markOf(place, act));
+    case "readAll":
+      return read(actorId, way, id, 1_000);
     case "change": {
       const changes = [
         { name: "Group" },
@@ -242,12 +251,18 @@ export function pick<T>(from: readonly T[], index: number): T | undefined {
   return from[index % from.length];
 }
 
-/** Mostly one of the actor's; else any that there is, or was. */
-export function placeOf(model: Model, where: number, actorId: string): Discussion | undefined {
+/** Mostly one of the actor's, with messages if asked for; else any that there is, or was. */
+export function placeOf(
+  model: Model,
+  where: number,
+  actorId: string,
+  hasMessages = false,
+): Discussion | undefined {
   const all = [...model.discussions.values()];
-  const own = all.filter((one) => model.discussionsOf(actorId).includes(one));
-  if (where < 8 && own.length > 0) return pick(own, where);
-  return pick(where < 11 ? all.filter(({ deletedAt }) => deletedAt === null) : all, where);
+  const own = model.discussionsOf(actorId);
+  const busy = own.filter(({ messages }) => messages.length > 0);
+  if (where < 10 && own.length > 0) return pick(hasMessages && busy.length > 0 ? busy : own, where);
+  return pick(where === 10 ? all.filter(({ deletedAt }) => deletedAt === null) : all, where);
 }
 
 /** A text, perhaps with a mention; or one so long that its announcement tells only that it is there. */
@@ -268,7 +283,12 @@ function sendingOf(place: Discussion, { number }: Act, content: string): Sending
   return { content };
 }
 
-/** A message from the end backwards, if possible of this sender; with the largest number one that never was. */
+/** About the end. */
+function markOf({ messages }: Discussion, { number }: Act): number {
+  return Math.max(0, messages.length - (number % 5));
+}
+
+/** A message from the end on, if possible of this sender; with the largest number one that never was. */
 function seqOf({ messages }: Discussion, number: number, senderId: string | null): number {
   if (number === 11) return messages.length + 1;
   const own = messages.filter(({ sender_id }) => sender_id === senderId);

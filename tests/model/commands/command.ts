@@ -24,7 +24,7 @@ export type Expected =
   | Refusal
   /** Null: none. */
   | { status: number; body: Json }
-  /** Of the state at the answer's own cursor, at or after the act. `find` tells what else is wrong with it. */
+  /** Of the state at the answer's cursor, at or after the act. `find` tells what else is wrong with it. */
   | { status: number; view: View; find?: (body: Json) => string | null };
 
 /** Where a command goes: to which instance, and whether as a frame of a socket, if there is one. */

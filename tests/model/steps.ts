@@ -63,6 +63,7 @@ export interface Plan {
 /** How often each thing is done. */
 const weights: Record<string, number> = {
   send: 36,
+  sendAgain: 8,
   edit: 18,
   remove: 8,
   react: 12,
@@ -100,14 +101,15 @@ function actOf(kinds: string[]): fc.Arbitrary<Act> {
   const what = fc.oneof(
     ...kinds.map((kind) => ({ arbitrary: fc.constant(kind), weight: weights[kind] ?? 1 })),
   );
-  const number = fc.nat(11);
+  // Mostly in the first place and of the newest, so that much happens to the same things.
+  const often = fc.oneof({ weight: 3, arbitrary: fc.nat(2) }, { weight: 2, arbitrary: fc.nat(11) });
   return fc.record({
     what,
     who: fc.nat(3),
-    where: number,
+    where: fc.oneof({ weight: 1, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: often }),
     whom: fc.nat(3),
-    number,
-    text: number,
+    number: often,
+    text: fc.nat(11),
     way: fc.nat(3),
   });
 }
@@ -118,7 +120,7 @@ const listening: fc.Arbitrary<Listening> = fc.record({
   kind: fc.constantFrom("sse", "ws"),
   instance: fc.nat(1),
   since: fc.constantFrom("now", "loaded", "old"),
-  back: fc.nat(60),
+  back: fc.nat(150),
 });
 const late: fc.Arbitrary<Listening> = listening.map((one) => ({ ...one, since: "old" }));
 const returning: fc.Arbitrary<Return> = fc.record({ which: fc.nat(5), instance: fc.nat(1) });
@@ -146,13 +148,15 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 export function plansOf(length: number): fc.Arbitrary<Plan> {
   return fc.record({
     steps: fc.array(step, { minLength: length / 2, maxLength: length }),
-    late: fc.array(late, { maxLength: 3 }),
+    late: fc.array(late, { minLength: 2, maxLength: 5 }),
   });
 }
 
 /** What an act means now; null: nothing can be done so. */
 export function toCommand(model: Model, act: Act): Command | null {
-  const actor = pick(model.people, act.who);
+  // Whose account is erased has little left to do.
+  const living = model.people.filter(({ isErased }) => !isErased);
+  const actor = pick(living.length > 0 && act.text < 11 ? living : model.people, act.who);
   const whom = pick(model.people, act.whom);
   if (!actor || !whom) return null;
   const way: Way = { instance: act.way % 2, byFrame: act.way >= 2 };
@@ -198,6 +202,8 @@ function inPlace(
   switch (act.what) {
     case "send":
       return send(actorId, way, id, sendingOf(place, act, content));
+    case "sendAgain":
+      return again(place, act, actorId, way) ?? send(actorId, way, id, { content, client_id: "c1" });
     case "edit":
       return edit(actorId, way, id, seqOf(place, act.number, actorId), content);
     case "remove":
@@ -276,8 +282,22 @@ function usernameOf(model: Model): (id: string) => string {
   return (id) => model.person(id).username;
 }
 
+/** A client that did not hear the answer sends once more what it had sent. */
+function again({ id, messages }: Discussion, act: Act, actorId: string, way: Way): Command | null {
+  const own = messages.filter(({ sender_id, client_id }) => sender_id === actorId && client_id !== null);
+  const message = pick(own.toReversed(), act.number);
+  const first = message?.versions[0];
+  if (!message || !first) return null;
+  const { client_id, reply_to_seq } = message;
+  return send(actorId, way, id, {
+    content: first.content,
+    ...(client_id !== null && { client_id }),
+    ...(reply_to_seq !== null && { reply_to_seq }),
+  });
+}
+
 function sendingOf(place: Discussion, { number }: Act, content: string): Sending {
-  if (number % 4 >= 2) return { content, client_id: `c${number % 4}` };
+  if (number >= 2 && number < 5) return { content, client_id: `c${number % 4}` };
   if (number === 5 || number === 9)
     return { content, reply_to_seq: Math.max(1, place.messages.length - number + 6) };
   return { content };

@@ -51,7 +51,9 @@ class Search {
 
   from(state: Model, placed: readonly Placed[], left: readonly Deed[]): readonly Placed[] | null {
     if (left.length === 0) return this.#isWhole(state, placed) ? placed : null;
-    for (const deed of left) {
+    for (const [index, deed] of left.entries()) {
+      const { via } = deed.outcome;
+      if (via && left.slice(0, index).some(({ outcome }) => outcome.via === via)) continue;
       // One alone has nothing to go back to.
       const next = left.length === 1 && placed.length === 0 ? state : state.copy();
       const { end } = state;

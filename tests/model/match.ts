@@ -17,8 +17,8 @@ const unordered: Record<string, (item: Json) => string> = {
   items: ({ id, seq = 0 }) => id ?? String(seq).padStart(5, "0"),
 };
 
-export function timeToken(number: number): string {
-  return `⏱${number}`;
+export function timeToken(name: number | string): string {
+  return `⏱${name}`;
 }
 
 /** Where two values differ, in words; null: nowhere. Binds tokens in `times` on its way, also if they do. */

@@ -13,6 +13,8 @@ export interface Person {
   id: string;
   name: string;
   username: string;
+  display_name: string;
+  created_at: string;
   isErased: boolean;
 }
 

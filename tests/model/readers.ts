@@ -1,6 +1,6 @@
 /** People's streams, over all their connections. */
 import assert from "node:assert/strict";
-import { applyAll, assertFresh, type State } from "../chat/reducer.ts";
+import { applyAll, assertFresh, loadState, type State } from "../chat/reducer.ts";
 import type { Client, Json } from "../support/client.ts";
 import { openTestStream, type StreamKind, type TestStream } from "../support/streams.ts";
 import type { Model } from "./model.ts";
@@ -22,22 +22,27 @@ export class Reader {
   readonly kind: StreamKind;
   readonly userId: string;
   readonly discussionId: string | null;
-  /** What was loaded before the first connection, to be kept by events alone. */
-  readonly state: State | null;
+  /** Whether it loads what there is before its first connection, and goes on from there. */
+  readonly #loads: boolean;
+  /** What was loaded, to be kept by events alone. */
+  #state: State | null = null;
   readonly sittings: RealSitting[] = [];
   #status = 200;
 
-  readonly #since: number | null;
+  #since: number | null;
 
   /** `since`: the position from which it first comes; null: from now. */
   constructor(
-    about: Pick<Reader, "label" | "kind" | "userId" | "discussionId" | "state"> & { since: number | null },
+    about: Pick<Reader, "label" | "kind" | "userId" | "discussionId"> & {
+      loads: boolean;
+      since: number | null;
+    },
   ) {
     this.label = about.label;
     this.kind = about.kind;
     this.userId = about.userId;
     this.discussionId = about.discussionId;
-    this.state = about.state;
+    this.#loads = about.loads;
     this.#since = about.since;
   }
 
@@ -68,6 +73,7 @@ export class Reader {
    * when it is asked for. Gives the status.
    */
   async sit(client: Client, epoch: string, low: number): Promise<number> {
+    if (this.#loads && this.sittings.length === 0) this.#since = await this.#load(client);
     const since = this.position;
     const cursor = since === null ? undefined : `${epoch}.${since}`;
     const { discussionId, userId } = this;
@@ -88,6 +94,16 @@ export class Reader {
       waitMs,
     );
     return 200;
+  }
+
+  /** Loads the list with all that is in it, or looks at the discussion; gives where that goes on, if it may. */
+  async #load(client: Client): Promise<number | null> {
+    if (this.discussionId === null) {
+      this.#state = await loadState(client);
+      return positionOf(this.#state);
+    }
+    const { status, body } = await client.call("GET", `/discussions/${this.discussionId}`);
+    return status === 200 ? positionOf(body) : null;
   }
 
   /** That it was let in, or refused, as the contract says in one of the states through which that went. */
@@ -141,12 +157,12 @@ export class Reader {
 
   /** That the state that was loaded first, with all events, is what one gets who asks now. */
   async checkState(model: Model): Promise<void> {
-    if (this.state === null || model.person(this.userId).isErased) return;
+    if (this.#state === null || model.person(this.userId).isErased) return;
     await applyAll(
-      this.state,
+      this.#state,
       this.sittings.flatMap(({ received }) => durable(received)),
     );
-    await assertFresh(this.state, `${this.label}: the old state with its events is not the new state`);
+    await assertFresh(this.#state, `${this.label}: the old state with its events is not the new state`);
   }
 }
 

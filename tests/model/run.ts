@@ -1,7 +1,6 @@
 /** Carries out a plan against the model and the real server at once, and compares the two all along. */
 import assert from "node:assert/strict";
 import { ask } from "../chat/help.ts";
-import { loadState } from "../chat/reducer.ts";
 import type { Client } from "../support/client.ts";
 import type { Actors, Command, Outcome, Request, Way } from "./commands/command.ts";
 import { createDirect, createGroup } from "./commands/discussions.ts";
@@ -12,11 +11,11 @@ import { Model } from "./model.ts";
 import { Reader } from "./readers.ts";
 import {
   type Act,
+  type Coming,
   type Listening,
   type Plan,
   pick,
   placeOf,
-  type Return,
   type Step,
   toCommand,
 } from "./steps.ts";
@@ -83,11 +82,13 @@ class Run implements Actors {
       case "act":
         return this.#carryOut(this.#commandsOf([step.act]));
       case "together":
-        return this.#carryOut(this.#commandsOf(step.acts), ...this.#returning(step.returns[0]));
+        return this.#carryOut(this.#commandsOf(step.acts), ...this.#coming(step));
+      case "burst":
+        return this.#carryOut(this.#commandsOf(this.#bySocket(step.acts)));
       case "listen":
-        return this.#listen(step.listening);
+        return this.#carryOut([], ...this.#coming({ returns: [], listens: [step.listening] }));
       case "return":
-        return this.#carryOut([], ...this.#returning(step.return));
+        return this.#carryOut([], ...this.#coming({ returns: [step.return], listens: [] }));
       case "cut": {
         const reader = pick(this.#openReaders(), step.which);
         if (!reader) return;
@@ -110,9 +111,11 @@ class Run implements Actors {
 
   /** Comes with some old cursor and leaves when everything was replayed. */
   async comeLate(listening: Listening): Promise<void> {
-    const reader = await this.#open(listening);
-    reader?.check(this.#model);
-    reader?.cut(0);
+    const [reader] = this.#newcomer(listening);
+    if (!reader) return;
+    await this.#carryOut([], [reader], listening.instance);
+    reader.check(this.#model);
+    reader.cut(0);
   }
 
   leave(): void {
@@ -126,10 +129,11 @@ class Run implements Actors {
   async act(actorId: string, { instance, byFrame }: Way, request: Request): Promise<Outcome> {
     const socket = byFrame && request.frame ? this.#socketOf(actorId) : undefined;
     if (socket) {
+      const via = socket;
       const { type, ref: _, code = null, detail: __, message, ...rest } = await ask(socket, request.frame);
       assert.ok(type === "ack" || type === "error", `a frame is answered by ${type}`);
       const body = message ?? (Object.keys(rest).length > 0 ? rest : null);
-      return { status: null, code, body };
+      return { status: null, code, body, via };
     }
     const { method, path, body } = request;
     const answer = await this.#client(actorId, instance).call(method, path, body);
@@ -159,10 +163,22 @@ class Run implements Actors {
     return this.#readers.filter((reader) => !reader.isOpen() && !reader.isOver(this.#model));
   }
 
-  /** Who comes back, and where. */
-  #returning(one: Return | undefined): [Reader[], number] {
-    const reader = one && pick(this.#awayReaders(), one.which);
-    return [reader ? [reader] : [], one?.instance ?? 0];
+  /** Who comes, or comes back, and where. */
+  #coming({ returns: [back], listens: [listening] }: Coming): [Reader[], number] {
+    const reader = back && pick(this.#awayReaders(), back.which);
+    const isFull = this.#readers.length >= mostReaders;
+    const newcomers = listening && !isFull ? this.#newcomer(listening) : [];
+    return [[...newcomers, ...(reader ? [reader] : [])], back?.instance ?? listening?.instance ?? 0];
+  }
+
+  /** The same by one person who has a socket: all as frames, none waiting for the answers. */
+  #bySocket(acts: readonly Act[]): Act[] {
+    const living = this.#model.people.filter(({ isErased }) => !isErased);
+    const who = Math.max(
+      0,
+      living.findIndex(({ id }) => this.#socketOf(id) !== undefined),
+    );
+    return acts.map((act) => ({ ...act, who, way: act.way | 2, text: act.text % 11 }));
   }
 
   #commandsOf(acts: readonly Act[]): Command[] {
@@ -179,6 +195,7 @@ class Run implements Actors {
         (reader) => `${reader.label} comes (instance ${instance}, from ${reader.position ?? "now"})`,
       ),
     ];
+    /** In the order of their beginning. */
     const deeds: Deed[] = [];
     const note = (index: number, outcome: unknown) => {
       lines[index] += ` → ${outcome}`;
@@ -188,7 +205,7 @@ class Run implements Actors {
         const outcome = await command.run(this);
         note(index, outcome.code ?? outcome.status ?? "ack");
         count(this.#ground, outcome.code ?? "carried out");
-        deeds.push({ command, outcome });
+        deeds[index] = { command, outcome };
       }),
       ...coming.map(async (reader, index) => {
         const client = this.#client(reader.userId, instance);
@@ -199,40 +216,36 @@ class Run implements Actors {
       this.#lines.push(lines.length > 1 ? `at once: ${lines.join(";\n      and ")}` : `${lines}`);
     for (const result of results) if (result.status === "rejected") throw result.reason;
     const rows = commands.length > 0 ? await readRows(this.#ground, model.end) : [];
-    const states = [model, ...(deeds.length > 0 ? explain(model, deeds, rows) : [])];
+    const before = coming.length > 0 ? model.copy() : model;
+    const states = [before, ...(deeds.length > 0 ? explain(model, deeds, rows) : [])];
     this.#model = states.at(-1) ?? model;
     for (const reader of coming) reader.admit(states);
   }
 
-  async #listen(listening: Listening): Promise<void> {
-    if (this.#readers.length < mostReaders) await this.#open(listening);
-  }
-
-  async #open({ who, where, kind, instance, since, back }: Listening): Promise<Reader | null> {
+  /** Somebody new who listens, if that can be. */
+  #newcomer({ who, where, kind, since, back }: Listening): Reader[] {
     const model = this.#model;
     const person = pick(model.people, who);
     const place = person && where > 0 ? placeOf(model, where - 1, person.id) : undefined;
-    if (!person || (where > 0 && !place)) return null;
-    const loads = since === "loaded" && !place && !person.isErased;
+    if (!person || (where > 0 && !place)) return [];
     const reader = new Reader({
       label: `${person.name}'s ${kind} ${this.#readers.length + 1} of ${place?.label ?? "all"}`,
       kind,
       userId: person.id,
       discussionId: place?.id ?? null,
-      state: loads ? await loadState(this.#client(person.id, instance)) : null,
-      since: since === "now" ? null : Math.max(model.start, model.end - (since === "old" ? back : 0)),
+      loads: since === "loaded" && !person.isErased,
+      since: since === "old" ? Math.max(model.start, model.end - back) : null,
     });
     this.#readers.push(reader);
-    await this.#carryOut([], [reader], instance);
-    return reader;
+    return [reader];
   }
 
   async #sayTheEnd(): Promise<void> {
-    const model = this.#model;
     for (const { userId, discussionId } of this.#openReaders()) {
       if (discussionId === null && this.#model.discussionsOf(userId).length === 0)
         await this.#carryOut([createDirect(userId, byRest, userId)]);
     }
+    const model = this.#model;
     const farewells = [...model.discussions.values()].flatMap(({ id, deletedAt, members }) => {
       const speaker = members.find(({ user_id }) => !model.person(user_id).isErased);
       return deletedAt === null && speaker ? [send(speaker.user_id, byRest, id, { content: "the end" })] : [];

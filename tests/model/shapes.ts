@@ -66,14 +66,35 @@ export function discussionJson(model: Model, discussion: Discussion, readerId: s
   };
 }
 
-/** What GET …/messages shows of all messages. */
-export function historyJson(model: Model, discussion: Discussion): Json {
+/** What part of a history is asked for: the newest, or one of these. */
+export interface HistoryPage {
+  limit: number;
+  before?: number;
+  after?: number;
+  around?: number;
+}
+
+export function historyJson(model: Model, discussion: Discussion, page: HistoryPage): Json {
+  const { messages } = discussion;
+  const [first, last] = rangeOf(page, messages.length);
+  const shown = messages.slice(first - 1, last);
   return {
-    items: discussion.messages.map((message) => messageJson(discussion, message)),
-    has_before: false,
-    has_after: false,
+    items: shown.map((message) => messageJson(discussion, message)),
+    has_before: messages.length > 0 && first > 1,
+    has_after: last < messages.length,
     cursor: model.cursor,
   };
+}
+
+/** The seqs of the first and the last message of a page; of an empty one, between which it would be. */
+function rangeOf({ limit, before, after, around }: HistoryPage, count: number): [number, number] {
+  if (after !== undefined) return [Math.min(after, count) + 1, Math.min(after + limit, count)];
+  if (around !== undefined) {
+    const newer = Math.floor(limit / 2);
+    return [Math.max(1, around - (limit - newer) + 1), Math.min(around + newer, count)];
+  }
+  const last = Math.min((before ?? count + 1) - 1, count);
+  return [Math.max(1, last - limit + 1), last];
 }
 
 export function editsJson(message: Message): Json {
@@ -108,7 +129,7 @@ function titleOf(model: Model, { name, members }: Discussion, readerId: string):
   if (name !== null) return name;
   const display = (id: string) => {
     const person = model.person(id);
-    return person.isErased ? "Deleted user" : person.name;
+    return person.isErased ? "Deleted user" : person.display_name;
   };
   const others = members.filter(({ user_id }) => user_id !== readerId);
   if (others.length === 0) return `${display(readerId)} (you)`;

@@ -67,10 +67,12 @@ function* withoutLate(plan: Plan, from: number): Iterable<[Plan, number]> {
 function* withoutParts(plan: Plan, from: number): Iterable<[Plan, number]> {
   for (let at = from; at < plan.steps.length; at++) {
     const step = plan.steps[at];
-    if (step?.do !== "together") continue;
+    if (step?.do !== "together" && step?.do !== "burst") continue;
     for (const index of step.acts.keys())
       yield [replace(plan, at, { ...step, acts: step.acts.toSpliced(index, 1) }), at];
+    if (step.do === "burst") continue;
     if (step.returns.length > 0) yield [replace(plan, at, { ...step, returns: [] }), at];
+    if (step.listens.length > 0) yield [replace(plan, at, { ...step, listens: [] }), at];
   }
 }
 
@@ -80,7 +82,7 @@ function* withZeros(plan: Plan, from: number): Iterable<[Plan, number]> {
     const step = plan.steps[at];
     if (step?.do === "act") {
       for (const act of zeros(step.act)) yield [replace(plan, at, { ...step, act }), at];
-    } else if (step?.do === "together") {
+    } else if (step?.do === "together" || step?.do === "burst") {
       for (const [index, act] of step.acts.entries())
         for (const one of zeros(act))
           yield [replace(plan, at, { ...step, acts: step.acts.with(index, one) }), at];

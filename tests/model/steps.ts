@@ -3,7 +3,7 @@
  * what they mean when their turn comes. Zero is always the simplest thing.
  */
 import fc from "fast-check";
-import { block, erase, unblock } from "./commands/accounts.ts";
+import { block, erase, rename, unblock } from "./commands/accounts.ts";
 import type { Command, Way } from "./commands/command.ts";
 import {
   add,
@@ -19,6 +19,7 @@ import {
 import { lookAround, lookAt, lookBack, lookInto } from "./commands/looks.ts";
 import { edit, react, read, remove, type Sending, send } from "./commands/messages.ts";
 import type { Discussion, Model } from "./model.ts";
+import type { HistoryPage } from "./shapes.ts";
 
 export interface Act {
   what: string;
@@ -43,7 +44,8 @@ export interface Listening {
 
 export type Step =
   | { do: "act"; act: Act }
-  | { do: "together"; acts: Act[]; returns: Return[] }
+  | ({ do: "together"; acts: Act[] } & Coming)
+  | { do: "burst"; acts: Act[] }
   | { do: "listen"; listening: Listening }
   | { do: "cut"; which: number; forgotten: number }
   | { do: "return"; return: Return };
@@ -52,6 +54,12 @@ export type Step =
 export interface Return {
   which: number;
   instance: number;
+}
+
+/** Who comes while others do something: at most one of each. */
+export interface Coming {
+  returns: Return[];
+  listens: Listening[];
 }
 
 export interface Plan {
@@ -85,6 +93,7 @@ const weights: Record<string, number> = {
   lookInto: 3,
   lookAround: 3,
   lookBack: 2,
+  rename: 1,
   erase: 1,
 };
 
@@ -96,6 +105,10 @@ const toMessages = new Set(["edit", "remove", "react", "unreact", "read", "readA
  * not be among all that is read.
  */
 const alone = new Set(["erase", "readAll"]);
+
+/** What can be done by a frame. */
+const isFrame = (kind: string) =>
+  ["send", "sendAgain", "edit", "remove", "react", "unreact", "read"].includes(kind);
 
 function actOf(kinds: string[]): fc.Arbitrary<Act> {
   const what = fc.oneof(
@@ -134,6 +147,14 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       do: fc.constant("together"),
       acts: fc.array(actOf(kinds.filter((kind) => !alone.has(kind))), { minLength: 2, maxLength: 4 }),
       returns: fc.array(returning, { maxLength: 1 }),
+      listens: fc.array(listening, { maxLength: 1 }),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant("burst"),
+      acts: fc.array(actOf(Object.keys(weights).filter(isFrame)), { minLength: 2, maxLength: 5 }),
     }),
   },
   { weight: 3, arbitrary: fc.record({ do: fc.constant("listen"), listening }) },
@@ -179,6 +200,8 @@ function withoutPlace(model: Model, act: Act, actorId: string, whomId: string, w
       return block(actorId, way, whomId);
     case "unblock":
       return unblock(actorId, way, whomId);
+    case "rename":
+      return rename(actorId, way, act.text % 2 === 0 ? "Robin" : "Kim, or not");
     case "erase":
       return erase(actorId, way);
     case "lookAround":
@@ -245,7 +268,7 @@ function inPlace(
     case "lookAt":
       return lookAt(actorId, way, id);
     case "lookInto":
-      return lookInto(actorId, way, id);
+      return lookInto(actorId, way, id, pageOf(place, act));
     case "lookBack":
       return lookBack(actorId, way, id, seqOf(place, act.number, null));
     default:
@@ -301,6 +324,13 @@ function sendingOf(place: Discussion, { number }: Act, content: string): Sending
   if (number === 5 || number === 9)
     return { content, reply_to_seq: Math.max(1, place.messages.length - number + 6) };
   return { content };
+}
+
+function pageOf({ messages }: Discussion, { number, text }: Act): HistoryPage {
+  const limit = 1 + (number % 4);
+  const seq = Math.max(1, messages.length - number);
+  const pages = [{ limit }, { limit, before: seq }, { limit, after: seq }, { limit, around: seq }];
+  return pick(pages, text) ?? { limit };
 }
 
 /** About the end. */

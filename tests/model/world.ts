@@ -7,6 +7,7 @@ import { type LogEvent, readEvents, readLogEnd } from "../../sql/log.ts";
 import { env } from "../chat/help.ts";
 import { Client, register } from "../support/client.ts";
 import { type TestServer, testSecret, withServer } from "../support/server.ts";
+import { timeToken } from "./match.ts";
 import type { Person } from "./model.ts";
 
 /** What all runs share. */
@@ -99,7 +100,8 @@ export async function createCrowd(ground: Ground): Promise<Crowd> {
     clients.set(id, [at(ground.urls[0]), at(ground.urls[1])]);
   }
   const people = rows.map(({ id, username, display_name }) => {
-    return { id, username, name: display_name, isErased: false };
+    const created_at = timeToken(id);
+    return { id, username, name: display_name, display_name, created_at, isErased: false };
   });
   return { people, clients };
 }

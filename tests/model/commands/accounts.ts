@@ -23,6 +23,19 @@ export function unblock(actorId: string, way: Way, userId: string): Command {
   });
 }
 
+export function rename(actorId: string, way: Way, display_name: string): Command {
+  const request = { method: "PATCH", path: "/users/me", body: { display_name } };
+  const words = () => `takes the name ${display_name}`;
+  return command(actorId, way, request, words, (model) => {
+    const person = model.person(actorId);
+    person.display_name = display_name;
+    const { id, username, created_at } = person;
+    const avatar_url = `/api/v1/users/${id}/avatar`;
+    const me = { id, username, display_name, avatar_url, status_text: "", created_at, email: null };
+    return { status: 200, body: me };
+  });
+}
+
 /** The account goes: it leaves what others are left in, and takes along what nobody else can read. */
 export function erase(actorId: string, way: Way): Command {
   const request = { method: "DELETE", path: "/users/me", body: { password } };

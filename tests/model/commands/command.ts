@@ -8,6 +8,8 @@ export interface Outcome {
   status: number | null;
   code: string | null;
   body: Json;
+  /** The socket by which it went: what went by the same one is carried out in its order. */
+  via?: object;
   /** The discussions that ended in this step, in the order of the log, which is the server's choice. */
   ended?: readonly string[];
 }

@@ -1,6 +1,6 @@
 import type { Json } from "../../support/client.ts";
 import { type Model, messageOf } from "../model.ts";
-import { discussionJson, editsJson, historyJson } from "../shapes.ts";
+import { discussionJson, editsJson, type HistoryPage, historyJson } from "../shapes.ts";
 import { type Command, command, labelOf, refuseOutsiders, type View, viewOf, type Way } from "./command.ts";
 
 /** Looking at what there is: everything that comes with a cursor is of exactly that point. */
@@ -10,18 +10,20 @@ export function lookAt(actorId: string, way: Way, id: string): Command {
   return command(actorId, way, request, words, () => ({ status: 200, view: viewOf(id, actorId) }));
 }
 
-export function lookInto(actorId: string, way: Way, id: string): Command {
-  const request = { method: "GET", path: `/discussions/${id}/messages?limit=200` };
-  const words = (model: Model) => `looks into the history of ${labelOf(model, id)}`;
-  return command(actorId, way, request, words, () => ({ status: 200, view: historyView(id, actorId) }));
+export function lookInto(actorId: string, way: Way, id: string, page: HistoryPage = { limit: 200 }): Command {
+  const query = Object.entries(page).map(([name, number]) => `${name}=${number}`);
+  const request = { method: "GET", path: `/discussions/${id}/messages?${query.join("&")}` };
+  const words = (model: Model) => `looks into the history of ${labelOf(model, id)}, ${query.join(", ")}`;
+  const view = historyView(id, actorId, page);
+  return command(actorId, way, request, words, () => ({ status: 200, view }));
 }
 
-function historyView(id: string, actorId: string): View {
+function historyView(id: string, actorId: string, page: HistoryPage): View {
   return (model) => {
     const discussion = model.find(id);
     const refusal = refuseOutsiders(model.standing(id, actorId));
     if (refusal || !discussion) return refusal ?? { code: "discussion_not_found" };
-    return { body: historyJson(model, discussion) };
+    return { body: historyJson(model, discussion, page) };
   };
 }
 

@@ -133,8 +133,9 @@ function createCounter() {
 /**
  * Takes the next batch off the line. It ends before somebody who has sends in flight: if those are refused as
  * a whole and tried again one by one, these must not be stored before them. It ends also before a second send
- * of one sender, discussion and client_id, which in the next batch finds the first one stored; and before a
- * second one with the same attachment, which finds it sent.
+ * of one sender, discussion and client_id, which in the next batch finds the first one stored; before a second
+ * one with the same attachment, which finds it sent; and before a reply that follows on its sender's message
+ * to the same discussion, as it may be a reply to that.
  */
 function takeBatch(line: Waiting[], senders: ReadonlySet<string>, most: number): Waiting[] {
   const keys = new Set<string>();
@@ -143,8 +144,11 @@ function takeBatch(line: Waiting[], senders: ReadonlySet<string>, most: number):
   for (const { send, bytes: sendBytes } of line) {
     if (count === most || count === limits.batchMessages || bytes + sendBytes > limits.batchBytes) break;
     if (senders.has(send.sender_id)) break;
+    const talk = `${send.sender_id} ${send.discussion_id}`;
+    if (send.reply_to_seq !== null && keys.has(talk)) break;
+    keys.add(talk);
     if (send.client_id !== null) {
-      const key = `${send.sender_id} ${send.discussion_id} ${send.client_id}`;
+      const key = `${talk} ${send.client_id}`;
       if (keys.has(key)) break;
       keys.add(key);
     }

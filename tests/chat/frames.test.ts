@@ -252,6 +252,20 @@ test("a frame sees what the frames before it did", () =>
     socket.cut();
   }, env));
 
+test("a frame may reply to the message of the frame before it", () =>
+  withServer(async (t) => {
+    const { ann, id } = await createPair(t.url);
+    const socket = await openReady("ws", ann);
+    for (const seq of range(1, 20)) {
+      const reply = seq > 1 && { reply_to_seq: seq - 1 };
+      socket.send({ type: "message.send", ref: `${seq}`, discussion_id: id, content: `${seq}`, ...reply });
+    }
+    await socket.until(() => answers(socket).length === 20);
+    const replies = answers(socket).map(({ message }) => message?.reply_to_seq);
+    assert.deepEqual(replies, [null, ...range(1, 19)]);
+    socket.cut();
+  }, env));
+
 test("the socket of all discussions acts in each of them as its member may", () =>
   withServer(async (t) => {
     const { ann, bob, carl, id } = await createRoom(t.url);

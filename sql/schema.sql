@@ -785,7 +785,16 @@ CREATE OR REPLACE FUNCTION public.discussions_updated()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
+DECLARE
+  newest bigint;
 BEGIN
+  IF NOT EXISTS (
+    SELECT FROM new_rows AS n JOIN old_rows AS o USING (id)
+    WHERE (n.name, n.visibility) IS DISTINCT FROM (o.name, o.visibility)
+  ) THEN
+    RETURN NULL;
+  END IF;
+  newest := lock_log(); -- as for members
   PERFORM append_events((
     SELECT array_agg(
       ROW(n.id, NULL, 'discussion.updated',
@@ -1342,11 +1351,23 @@ CREATE OR REPLACE FUNCTION public.members_updated()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
+DECLARE
+  newest bigint;
 BEGIN
+  IF NOT EXISTS (
+    SELECT FROM new_rows AS n JOIN old_rows AS o USING (discussion_id, user_id)
+    WHERE (n.role, n.last_read_seq) <> (o.role, o.last_read_seq)
+  ) THEN
+    RETURN NULL;
+  END IF;
+  newest := lock_log();
   PERFORM append_events((
     WITH changed AS (
-      SELECT n AS member, n.discussion_id, n.user_id, n.role <> o.role AS role_changed,
-        n.last_read_seq <> o.last_read_seq AS read_changed
+      SELECT n.discussion_id, n.user_id, n.role <> o.role AS role_changed,
+        n.last_read_seq <> o.last_read_seq AND NOT EXISTS (
+          SELECT FROM messages AS own WHERE own.discussion_id = n.discussion_id
+            AND own.sender_id = n.user_id AND own.seq >= n.last_read_seq AND own.seq > 0
+        ) AS read_changed
       FROM new_rows AS n JOIN old_rows AS o USING (discussion_id, user_id)
     ), drafts AS (
       SELECT c.discussion_id, c.user_id, 'member.updated' AS type,

@@ -136,7 +136,7 @@ test("pruning goes on step by step to the first event to keep, side by side too,
     assert.equal(await pruneEvents(log.pool, 7, 1_000), 0);
     assert.deepEqual(await query(log.url, "SELECT FROM events WHERE position <= $1", [old]), []);
     assert.equal((await query(log.url, "SELECT FROM messages")).length, 15, "messages stay");
-    await query(log.url, "UPDATE members SET last_read_seq = 1 WHERE discussion_id = $1", [
+    await query(log.url, "UPDATE members SET role = 'admin' WHERE discussion_id = $1", [
       log.discussionIds[0],
     ]);
     const { events } = await readEvents(log.pool, old, all);

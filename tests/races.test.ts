@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import pg from "pg";
 import { test } from "uvu";
-import { createGroup } from "./delivery/help.ts";
-import { assertProblem, Client, password, register } from "./support/client.ts";
+import { createGroup, eventsOf, heardMessage, openReady } from "./delivery/help.ts";
+import { assertProblem, Client, type Json, password, register } from "./support/client.ts";
 import { query } from "./support/postgres.ts";
 import { eventually, withServer } from "./support/server.ts";
 import { openTestStream } from "./support/streams.ts";
@@ -183,5 +183,57 @@ test("who is blocked does not see whether the other is there", () =>
     assert.equal(await seen(), "online");
     stream.cut();
   }));
+
+interface Beside {
+  act(ann: Client, bob: Client, id: string): Promise<unknown>;
+  /** Of the event that tells of it; null: none is left to tell. */
+  type: string | null;
+}
+
+/** What may come while a message of bob's is being stored. */
+const besides: Record<string, Beside> = {
+  "a group that is renamed": {
+    act: (ann, _, id) => ann.ok("PATCH", `/discussions/${id}`, { name: "renamed" }),
+    type: "discussion.updated",
+  },
+  "a member whose role changes": {
+    act: (ann, bob, id) => ann.ok("PATCH", `/discussions/${id}/members/${bob.user.id}`, { role: "admin" }),
+    type: "member.updated",
+  },
+  "a member who reads": {
+    act: (_, bob, id) => bob.ok("PUT", `/discussions/${id}/read`, { seq: 1 }),
+    type: null,
+  },
+};
+
+for (const [name, { act, type }] of Object.entries(besides))
+  test(`${name} is told of as it is at that place in the log, after a message that was faster`, () =>
+    withServer(async (t) => {
+      const [ann, bob] = [await register(t.url, "ann"), await register(t.url, "bob")];
+      const { id } = await createGroup(ann, "group", [bob]);
+      await ann.send(id, "one");
+      const stream = await openReady("ws", ann);
+      await withConnection(t.databaseUrl, async (client) => {
+        await client.query("BEGIN");
+        await client.query("SELECT lock_discussions(array[$1::uuid]), lock_log()", [id]);
+        const acting = act(ann, bob, id);
+        await eventually(() => assertWaiting(t.databaseUrl));
+        const insert = "INSERT INTO messages (discussion_id, sender_id, content) VALUES ($1, $2, 'two')";
+        await client.query(insert, [id, bob.user.id]);
+        await client.query("COMMIT");
+        await acting;
+      });
+      await ann.send(id, "the end");
+      await heardMessage(stream, "the end");
+      const [, event] = eventsOf(stream);
+      stream.cut();
+      // Who has sent has read: to mark an earlier message changes nothing then.
+      if (type === null) return assert.equal(event.message?.content, "the end");
+      assert.equal(event.type, type);
+      const members = event.member ? [event.member] : event.discussion.members;
+      const { last_read_seq } = members.find(({ user_id }: Json) => user_id === bob.user.id);
+      assert.equal(last_read_seq, 2);
+      if (event.discussion) assert.equal(event.discussion.last_seq, 2);
+    }));
 
 test.run();

@@ -156,12 +156,28 @@ CREATE OR REPLACE FUNCTION erase_events(of_discussions uuid[]) RETURNS void LANG
   WHERE e.discussion_id = ANY (of_discussions) AND e.user_id IS NULL AND e.type <> 'event.erased'
 $$;
 
+-- What these tell, last_seq and read marks, moves with each message, and sending does not wait for the changes
+-- told of here. So the log's lock is taken before that is looked at: what comes before in the log is in it, and
+-- no event takes back what an earlier one told. A mark that is behind what its reader has sent meanwhile moves
+-- nothing.
 CREATE OR REPLACE FUNCTION members_updated() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  newest bigint;
 BEGIN
+  IF NOT EXISTS (
+    SELECT FROM new_rows AS n JOIN old_rows AS o USING (discussion_id, user_id)
+    WHERE (n.role, n.last_read_seq) <> (o.role, o.last_read_seq)
+  ) THEN
+    RETURN NULL;
+  END IF;
+  newest := lock_log();
   PERFORM append_events((
     WITH changed AS (
-      SELECT n AS member, n.discussion_id, n.user_id, n.role <> o.role AS role_changed,
-        n.last_read_seq <> o.last_read_seq AS read_changed
+      SELECT n.discussion_id, n.user_id, n.role <> o.role AS role_changed,
+        n.last_read_seq <> o.last_read_seq AND NOT EXISTS (
+          SELECT FROM messages AS own WHERE own.discussion_id = n.discussion_id
+            AND own.sender_id = n.user_id AND own.seq >= n.last_read_seq AND own.seq > 0
+        ) AS read_changed
       FROM new_rows AS n JOIN old_rows AS o USING (discussion_id, user_id)
     ), drafts AS (
       SELECT c.discussion_id, c.user_id, 'member.updated' AS type,
@@ -192,7 +208,16 @@ CREATE OR REPLACE FUNCTION is_large(of_discussion uuid) RETURNS boolean LANGUAGE
 $$;
 
 CREATE OR REPLACE FUNCTION discussions_updated() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  newest bigint;
 BEGIN
+  IF NOT EXISTS (
+    SELECT FROM new_rows AS n JOIN old_rows AS o USING (id)
+    WHERE (n.name, n.visibility) IS DISTINCT FROM (o.name, o.visibility)
+  ) THEN
+    RETURN NULL;
+  END IF;
+  newest := lock_log(); -- as for members
   PERFORM append_events((
     SELECT array_agg(
       ROW(n.id, NULL, 'discussion.updated',

@@ -133,9 +133,9 @@ function createCounter() {
 /**
  * Takes the next batch off the line. It ends before somebody who has sends in flight: if those are refused as
  * a whole and tried again one by one, these must not be stored before them. It ends also before a second send
- * of one sender, discussion and client_id, which in the next batch finds the first one stored; before a second
- * one with the same attachment, which finds it sent; and before a reply that follows on its sender's message
- * to the same discussion, as it may be a reply to that.
+ * of one sender, discussion and client_id, which in the next batch finds the first one stored; before a
+ * second one with the same attachment, which finds it sent; and before a reply that follows on its sender's
+ * message to the same discussion, as it may be a reply to that.
  */
 function takeBatch(line: Waiting[], senders: ReadonlySet<string>, most: number): Waiting[] {
   const keys = new Set<string>();

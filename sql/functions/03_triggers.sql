@@ -156,10 +156,10 @@ CREATE OR REPLACE FUNCTION erase_events(of_discussions uuid[]) RETURNS void LANG
   WHERE e.discussion_id = ANY (of_discussions) AND e.user_id IS NULL AND e.type <> 'event.erased'
 $$;
 
--- What these tell, last_seq and read marks, moves with each message, and sending does not wait for the changes
--- told of here. So the log's lock is taken before that is looked at: what comes before in the log is in it, and
--- no event takes back what an earlier one told. A mark that is behind what its reader has sent meanwhile moves
--- nothing.
+-- What these tell, last_seq and read marks, moves with each message, and sending does not wait for what is
+-- told of here. So the log's lock is taken before that is looked at: what comes before in the log is in it,
+-- and no event takes back what an earlier one told. A mark that is behind what its reader has sent meanwhile
+-- moves nothing.
 CREATE OR REPLACE FUNCTION members_updated() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
   newest bigint;

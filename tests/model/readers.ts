@@ -96,7 +96,7 @@ export class Reader {
     return 200;
   }
 
-  /** Loads the list with all that is in it, or looks at the discussion; gives where that goes on, if it may. */
+  /** Loads the list with all that is in it, or looks at the discussion; gives from where that goes on. */
   async #load(client: Client): Promise<number | null> {
     if (this.discussionId === null) {
       this.#state = await loadState(client);

@@ -2,19 +2,27 @@ import { endProgram, type Program, startProgram } from "../../tests/support/proc
 
 const stopLimitMs = 20_000;
 
+/** Where it runs: its address, and the words of a command that runs a program there. */
+export interface Place {
+  address: string;
+  through: readonly string[];
+}
+
 /** One server process among equals; the same address through every end and start. */
 export class Instance {
   readonly name: string;
   readonly #env: NodeJS.ProcessEnv;
+  readonly #place: Place;
   #program: Program | undefined;
   #url = "";
   /** What it logged as an error, or said on its way down. */
   readonly complaints: string[] = [];
   #isPaused = false;
 
-  constructor(name: string, env: NodeJS.ProcessEnv) {
+  constructor(name: string, env: NodeJS.ProcessEnv, place: Place = { address: "127.0.0.1", through: [] }) {
     this.name = name;
     this.#env = env;
+    this.#place = place;
   }
 
   get url(): string {
@@ -31,9 +39,9 @@ export class Instance {
 
   async start(): Promise<void> {
     const port = this.#url === "" ? "0" : new URL(this.#url).port;
-    const program = await startProgram({ NODE_ENV: "test", ...this.#env, PORT: port });
+    const program = await startProgram({ NODE_ENV: "test", ...this.#env, PORT: port }, this.#place.through);
     this.#program = program;
-    this.#url = program.url.replace("localhost", "127.0.0.1");
+    this.#url = program.url.replace("localhost", this.#place.address);
     void program.exited.then(() => {
       this.complaints.push(...program.stderr().split("\n").filter(isComplaint));
     });

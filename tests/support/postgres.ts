@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { appendFile, mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { arch, platform, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -36,6 +36,13 @@ export interface PostgresOptions {
   env?: NodeJS.ProcessEnv;
   /** An empty folder for it, which stays; else a temporary one is made. */
   home?: string;
+  /**
+   * Words of a command that runs it as root in its own place, such as `ip netns exec …`. The way there is
+   * then a Unix socket in `home`, whatever it listens on besides.
+   */
+  through?: readonly string[];
+  /** A network, as in `10.0.0.0/8`, from which everybody may connect. */
+  from?: string;
 }
 
 /** A crash of Postgres alone loses nothing that was handed to the operating system. */
@@ -74,19 +81,24 @@ export async function withPostgres(
     const flags = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"];
     const [code] = await once(await run(binaries.initdb, home, ["-D", data, ...flags]), "exit");
     assert.equal(code, 0, "initdb failed");
+    if (options.from) await appendFile(join(data, "pg_hba.conf"), `host all all ${options.from} trust\n`);
     const port = await freePort();
-    const url = `postgres://postgres@127.0.0.1:${port}/postgres`;
-    const settings = Object.entries({ ...quickSettings, ...options.settings });
+    const { through } = options;
+    const way = through ? { unix_socket_directories: home } : {};
+    const urlOf = (database: string) =>
+      `postgres://postgres@127.0.0.1:${port}/${database}${through ? `?host=${home}` : ""}`;
+    const url = urlOf("postgres");
+    const settings = Object.entries({ ...quickSettings, ...way, ...options.settings });
     const words = settings.flatMap(([name, value]) => ["-c", `${name}=${value}`]);
     const start = async () => {
       const args = ["-D", data, "-p", `${port}`, ...words];
-      running = await run(binaries.postgres, home, args, options.env);
+      running = await run(binaries.postgres, home, args, options);
       await eventually(() => query(url, "SELECT 1"), 30_000);
     };
     await start();
     await query(url, "CREATE DATABASE parley TEMPLATE template0 ENCODING 'UTF8'");
     const crash = () => stop("SIGQUIT");
-    const own = { url: url.replace(/postgres$/, "parley"), start, crash, isRunning, home };
+    const own = { url: urlOf("parley"), start, crash, isRunning, home };
     await migrate({ url: own.url });
     await act(own);
   } finally {
@@ -234,12 +246,17 @@ async function run(
   binary: string,
   home: string,
   args: string[],
-  env: NodeJS.ProcessEnv = {},
+  { env, through = [] }: Pick<PostgresOptions, "env" | "through"> = {},
 ): Promise<ChildProcess> {
-  const { file, args: prefix, ...identity } = await commandForPostgres(binary, home, []);
-  const [program = binary, ...before] = [file, ...prefix].filter((word) => word !== process.execPath);
+  const { file, args: prefix, uid, gid } = await commandForPostgres(binary, home, []);
+  const isThrough = through.length > 0;
+  // Entering a namespace is for root: the identity changes after it.
+  const become =
+    isThrough && uid !== undefined ? ["setpriv", `--reuid=${uid}`, `--regid=${gid}`, "--clear-groups"] : [];
+  const words = [...through, ...become, file, ...prefix].filter((word) => word !== process.execPath);
+  const [program = binary, ...before] = words;
   return spawn(program, [...before, ...args], {
-    ...identity,
+    ...(!isThrough && uid !== undefined && { uid, gid }),
     cwd: home,
     env: { PATH: process.env.PATH ?? "", HOME: home, TMPDIR: home, LC_ALL: "C", ...env },
     stdio: ["ignore", "ignore", process.env.TEST_LOG_LEVEL ? "inherit" : "ignore"],

@@ -54,10 +54,16 @@ export async function withProgram(
   }
 }
 
-/** Starts the same and resolves once it listens. Whoever starts it ends it; it does not outlive us. */
-export async function startProgram(env: NodeJS.ProcessEnv): Promise<Program> {
+/**
+ * Starts the same and resolves once it listens. Whoever starts it ends it; it does not outlive us.
+ * `through`: words of a command that runs it in its own place, such as `ip netns exec …`.
+ */
+export async function startProgram(
+  env: NodeJS.ProcessEnv,
+  through: readonly string[] = [],
+): Promise<Program> {
   const ours = { PORT: "0", JWT_SECRET: testSecret, LOG_LEVEL: "warn", RATE_LIMITS: "off" };
-  const started = start("server/main.ts", { ...ours, ...env });
+  const started = start("server/main.ts", { ...ours, ...env }, through);
   try {
     return { ...started, databaseUrl: env.DATABASE_URL ?? "", url: await readUrl(started) };
   } catch (error) {
@@ -99,9 +105,10 @@ export async function settledBytes(program: Program, ms = 3_000): Promise<number
 type Started = Omit<Program, "url" | "databaseUrl">;
 
 /** The child sees none of our own environment but what a program needs to be found and run. */
-function start(script: string, env: NodeJS.ProcessEnv): Started {
+function start(script: string, env: NodeJS.ProcessEnv, through: readonly string[] = []): Started {
   const { PATH, HOME, TMPDIR } = process.env;
-  const child = spawn(process.execPath, [join(root, script)], {
+  const [program = "", ...args] = [...through, process.execPath, join(root, script)];
+  const child = spawn(program, args, {
     cwd: root,
     env: { ...(PATH && { PATH }), ...(HOME && { HOME }), ...(TMPDIR && { TMPDIR }), NO_COLOR: "1", ...env },
     stdio: ["ignore", "pipe", "pipe"],

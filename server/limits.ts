@@ -168,6 +168,13 @@ export const limits = {
 
   /** Below Heroku's 55 s and every other common idle limit. */
   sseHeartbeatMs: 15_000,
+  /**
+   * An event stream is cut off whose client has acknowledged nothing when the same was sent again so often,
+   * each time after twice as long: 25 s on a fast network, two minutes on a very slow one.
+   */
+  unheardRetransmissions: 7,
+  /** How often the kernel is asked for that; it takes 3 ms, in another thread, for each 1,000 connections. */
+  unheardMs: 15_000,
   socketPingMs: 25_000,
   sseRetryMs: 2_000,
   /** How long a stream that was told to close may take to read its last bytes. */
@@ -241,7 +248,7 @@ export const limits = {
   /**
    * Streams that one person may have open at one process; the next is refused. Not the oldest closed: its
    * client would come back and close another one's, for ever. Each may hold an outbox of outboxBytes. A phone
-   * that changes its network leaves streams behind that are noticed only minutes later.
+   * that changes its network leaves streams behind that are noticed only after a minute.
    */
   streamsPerUser: 200,
   streamRetryMs: 10_000,

@@ -41,6 +41,7 @@ import { Feed } from "./delivery/feed.ts";
 import { Hub } from "./delivery/hub.ts";
 import { Presence } from "./delivery/presence.ts";
 import { createSignalHearing } from "./delivery/signals.ts";
+import { watchUnheard } from "./delivery/unheard.ts";
 import { limits } from "./limits.ts";
 import { createLine, createLines } from "./line.ts";
 import type { Peers } from "./peers.ts";
@@ -88,6 +89,7 @@ export async function startParley(
   });
   await feed.start();
   hub.start();
+  const unheard = watchUnheard(hub, log);
   presence?.start();
   const indexing = startIndexing(pool, log, () => feed.position);
   const watch = watchSessions(pool, hub, log);
@@ -111,6 +113,7 @@ export async function startParley(
       maintenance.stop();
       parts.typing.stop();
       indexing.stop();
+      unheard.stop();
       hub.stop();
       feed.stop();
       await Promise.race([Promise.all([pool.end(), sending.end()]), wait(1_000)]);

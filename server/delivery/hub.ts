@@ -113,6 +113,19 @@ export class Hub {
     return { open, shown: this.#shown, ended: this.#ended };
   }
 
+  hasEventStreams(): boolean {
+    for (const { format } of this.#streams) if (format === "sse") return true;
+    return false;
+  }
+
+  /** Cuts off the event streams on these connections, and gives how many there were. */
+  cutUnheard(connections: ReadonlySet<string>): number {
+    if (connections.size === 0) return 0;
+    let cut = 0;
+    for (const stream of this.#streams) if (stream.format === "sse" && stream.cutIfAmong(connections)) cut++;
+    return cut;
+  }
+
   /** Shows events, in order, to the streams that they may concern. */
   dispatch(events: readonly EncodedEvent[]): void {
     for (const encoded of events) {

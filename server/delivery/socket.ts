@@ -32,6 +32,11 @@ export class SocketWire implements Wire {
     return drained(this.#socket);
   }
 
+  /** Sockets are asked for signs of life instead. */
+  connection(): null {
+    return null;
+  }
+
   /** The close frame queues behind what is buffered; who does not read it in time is cut off. */
   close(closing: Closing): void {
     this.#peer.close(closings[closing], closing);

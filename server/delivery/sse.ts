@@ -3,6 +3,7 @@ import { type Closing, closings } from "../errors.ts";
 import { limits } from "../limits.ts";
 import { encodeSse } from "./encoding.ts";
 import type { Wire } from "./stream.ts";
+import { connectionName } from "./unheard.ts";
 
 const beginning = Buffer.from(`retry: ${limits.sseRetryMs}\n\n`);
 
@@ -51,6 +52,12 @@ class SseWire implements Wire {
 
   drained(): Promise<void> {
     return drained(this.#writable());
+  }
+
+  connection(): string | null {
+    const { localPort, remoteAddress, remotePort } = this.#response.socket ?? {};
+    if (localPort === undefined || remoteAddress === undefined || remotePort === undefined) return null;
+    return connectionName(localPort, remoteAddress, remotePort);
   }
 
   close(closing: Closing): void {

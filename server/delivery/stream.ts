@@ -21,6 +21,8 @@ export interface Wire {
   buffered(): number;
   /** Resolves when there is room again, or nothing will be read any more. */
   drained(): Promise<void>;
+  /** Names its TCP connection; see connectionName(). Null while, or once, it has none. */
+  connection(): string | null;
   /** Tells the client why, lets what is buffered go out, and frees everything within a bounded time. */
   close(closing: Closing): void;
   /** Frees everything at once. */
@@ -170,6 +172,15 @@ export class Stream {
       this.end();
       this.#wire.cut();
     }
+  }
+
+  /** Cuts the stream off if its connection is one of these. */
+  cutIfAmong(connections: ReadonlySet<string>): boolean {
+    const connection = this.#wire.connection();
+    if (this.isClosed || connection === null || !connections.has(connection)) return false;
+    this.end();
+    this.#wire.cut();
+    return true;
   }
 
   /** What was pushed and not yet written. */

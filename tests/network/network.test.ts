@@ -8,6 +8,7 @@ import { test } from "uvu";
 import { createRandom } from "../support/random.ts";
 import { type Fault, missingForNetwork, placeOf, withNetwork } from "./hosts.ts";
 import type { Finding } from "./scene.ts";
+import type { Vanished } from "./vanish.ts";
 
 // Postgres, two instances and their clients on a host each, and every link that is used cut in every way, for
 // longer than the server needs to notice. Needs root; else all of it is skipped.
@@ -20,6 +21,8 @@ const check = missing === null ? test : test.skip;
 const databaseRecoveryMs = 50_000;
 /** Clients take a silent connection for dead after 45 s, and come back elsewhere. */
 const clientRecoveryMs = 75_000;
+/** The heartbeat, attempts to send it, a look at the kernel's table, presence's grace; and as much again. */
+const vanishedMs = 130_000;
 
 check("links to Postgres are cut, and nothing is lost, repeated or told in another order", () =>
   suffer(databaseRecoveryMs, [
@@ -41,6 +44,16 @@ check("links to clients are cut, and nothing is lost, repeated or told in anothe
     { first: "clients", second: "one", how: "unplugged", seconds: 8 },
     { first: "clients", second: "two", how: "slow", seconds: 8 },
   ]),
+);
+
+check(
+  "a person whose network died without a word is offline soon, also if only an event stream was open",
+  async () => {
+    const [vanished] = await run<Vanished>("vanish.ts", []);
+    assert.ok(vanished, "was never told offline");
+    console.log(`offline after ${vanished.offlineMs} ms`);
+    assert.ok(vanished.offlineMs < vanishedMs, `only after ${vanished.offlineMs} ms`);
+  },
 );
 
 async function suffer(recoveryMs: number, faults: readonly Fault[]): Promise<void> {

@@ -122,6 +122,9 @@ export function createConnection(
 }
 
 /**
+ * The last four: a host that lost its power says no goodbye. By itself Postgres finds that out after two
+ * hours, in which its connections count towards max_connections; with them, after a minute.
+ *
  * By a statement and not as start-up parameters, which pgbouncer refuses. Without JIT: where Postgres has it,
  * statements that look costly and take milliseconds, such as that for openings, would be compiled for
  * hundreds.
@@ -129,7 +132,9 @@ export function createConnection(
 const setSession = `
   SELECT set_config('statement_timeout', $1, false), set_config('lock_timeout', $2, false),
     set_config('idle_in_transaction_session_timeout', $3, false), set_config('TimeZone', 'UTC', false),
-    set_config('jit', 'off', false)`;
+    set_config('jit', 'off', false),
+    set_config('tcp_keepalives_idle', '30', false), set_config('tcp_keepalives_interval', '10', false),
+    set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '60000', false)`;
 
 /** Numbers of the catalog pg_type. */
 const parsers: Readonly<Record<number, (text: string) => unknown>> = {

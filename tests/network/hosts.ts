@@ -56,14 +56,15 @@ export async function withNetwork(act: (id: string) => Promise<void>): Promise<v
   const remove = () => {
     for (const host of [...hosts, router] as const) spawnSync("ip", ["netns", "del", nameOf(id, host)]);
   };
-  process.once("exit", remove);
+  const endInOrder = () => process.exit(1);
+  process.once("exit", remove).once("SIGTERM", endInOrder).once("SIGINT", endInOrder);
   try {
     ip("netns", "add", nameOf(id, router));
     execFileSync("ip", ["netns", "exec", nameOf(id, router), "sysctl", "-qw", "net.ipv4.ip_forward=1"]);
     for (const host of hosts) connectHost(id, host);
     await act(id);
   } finally {
-    process.off("exit", remove);
+    process.off("exit", remove).off("SIGTERM", endInOrder).off("SIGINT", endInOrder);
     remove();
   }
 }

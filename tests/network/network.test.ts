@@ -7,6 +7,7 @@ import { createInterface } from "node:readline";
 import { test } from "uvu";
 import { createRandom } from "../support/random.ts";
 import { type Fault, missingForNetwork, placeOf, withNetwork } from "./hosts.ts";
+import type { Released } from "./power.ts";
 import type { Finding } from "./scene.ts";
 import type { Vanished } from "./vanish.ts";
 
@@ -55,6 +56,12 @@ check(
     assert.ok(vanished.offlineMs < vanishedMs, `only after ${vanished.offlineMs} ms`);
   },
 );
+
+check("a host that loses its power gives its connections to Postgres back within minutes", async () => {
+  const [released] = await run<Released>("power.ts", []);
+  assert.ok(released && released.connections > 0, "its connections stay");
+  console.log(`${released.connections} connections, gone after ${released.releasedMs} ms`);
+});
 
 async function suffer(recoveryMs: number, faults: readonly Fault[]): Promise<void> {
   const { seed } = createRandom();

@@ -239,8 +239,8 @@ chan wire = [5] of { mtype, byte };
   (reached >= stream.authorizedAt && \
     (stream.position >= feed.position || stream.position + 1 >= feed.oldest))
 
-/* What its opening saw comes before `ready`: having replayed that, a stream asks on until the feed has it too. */
-#define hasNews (reached >= stream.authorizedAt || stream.position < stream.authorizedAt)
+/* What its opening saw comes before `ready`: having replayed that, a stream waits until the feed has it too. */
+#define mayGoOn (reached >= stream.authorizedAt || stream.position < stream.authorizedAt)
 
 /* One turn: from memory to the end and over to the hub; or else a page of the table is asked for. */
 inline join() {
@@ -393,7 +393,7 @@ end:
       fi;
       stream.phase = JOINING
     }
-  :: d_step { stream.phase == JOINING && hasNews -> join() }
+  :: d_step { stream.phase == JOINING && mayGoOn -> join() }
   :: d_step { stream.phase == PAGE_ASKED ->
       stream.page = committed & upTo(stream.pageEnd);
       stream.phase = PAGE_ANSWERED

@@ -36,6 +36,11 @@ export async function join(parts: JoinParts, stream: Stream): Promise<void> {
     // What was stored before the stream was asked for comes before `ready`, even where the feed is behind. It
     // may have changed what memory holds: then the table tells.
     const end = Math.max(feed.position, stream.owner.authorizedAt);
+    if (stream.position >= end && feed.position < end) {
+      // Live events would only begin with those that the stream has seen.
+      await feed.reach(end);
+      continue;
+    }
     const recent = feed.position < end ? null : feed.recentAfter(stream.position);
     if (recent === null || (recent.length === 0 && stream.position < end)) {
       await replayPage(parts, stream, end);

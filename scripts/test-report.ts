@@ -40,7 +40,7 @@ export function judge(ending: Ending): Verdict {
   else if (ending.signal) problems.push(`was ended by ${ending.signal}`);
   else if (ending.exitCode !== 0) problems.push(`exit code ${ending.exitCode}`);
   if (!summary) problems.push("printed no summary: it ended early, or forgot .run()");
-  else if (summary.total === 0) problems.push("has no tests");
+  else if (summary.total + summary.skipped === 0) problems.push("has no tests");
   else if (summary.passed !== summary.total)
     problems.push(`${summary.passed} of ${summary.total} tests passed`);
   const { total, passed, skipped } = summary ?? { total: 0, passed: 0, skipped: 0 };

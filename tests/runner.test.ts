@@ -19,6 +19,13 @@ runner("a file whose tests pass is green", async () => {
   assert.equal(result.problems, []);
 });
 
+runner("a file may skip all that it has, but not have nothing", async () => {
+  const skipped = await runFixture(`test.skip("one", () => {}); test.run();`);
+  assert.equal(counts(skipped), { passed: 0, failed: 0, skipped: 1 });
+  const empty = await runFixture("test.run();");
+  assert.equal(counts(empty), { passed: 0, failed: 1, skipped: 0 });
+});
+
 runner("a skipped test is counted, and hides no failure", async () => {
   const green = await runFixture(`${one} test.skip("two", () => {}); test.run();`);
   assert.equal(counts(green), { passed: 1, failed: 0, skipped: 1 });

@@ -2,15 +2,20 @@ import { complain } from "../server/complaint.ts";
 import { ConfigError, readConfig } from "../server/config.ts";
 import { migrate } from "../sql/migrate.ts";
 
-/** `npm run migrate`: brings the database of DATABASE_URL up to date; for a release phase. */
+/**
+ * `npm run migrate`: brings the database of DATABASE_URL up to date; for a release phase. `-- --back` puts an
+ * earlier version's functions back; see docs/upgrading.md.
+ */
 async function main(): Promise<void> {
   // The release phase needs no secret for tokens.
   const config = readConfig({ JWT_SECRET: "-".repeat(32), ...process.env });
   const url = config.listenDatabaseUrl;
   if (!url)
     throw new ConfigError("DATABASE_URL: must be set; the embedded Postgres is migrated by `npm start`");
-  await migrate({ url, ...(config.ssl && { ssl: config.ssl }) }, console.log);
-  console.log("The schema is up to date.");
+  const target = { url, ...(config.ssl && { ssl: config.ssl }) };
+  const standing = await migrate(target, console.log, { back: process.argv.includes("--back") });
+  if (standing === "newer") console.log("A later version has migrated this database, which serves this one.");
+  else console.log("The schema is up to date.");
 }
 
 main().catch(complain);

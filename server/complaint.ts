@@ -1,4 +1,5 @@
 import { inspect } from "node:util";
+import { BusyError } from "../sql/migrate.ts";
 import { isUnavailable } from "./commands/unavailable.ts";
 import { ConfigError } from "./config.ts";
 import { describeError } from "./log.ts";
@@ -41,6 +42,7 @@ function messageFor(error: unknown): string | null {
   if (!(error instanceof Error)) return null;
   const { code = "", port, severity } = error as NodeJS.ErrnoException & { port?: number; severity?: string };
   if (error instanceof ConfigError || error instanceof Complaint) return error.message;
+  if (error instanceof BusyError) return `DATABASE_URL: ${error.message}`;
   if (code === "EADDRINUSE") return `PORT: ${port} is in use`;
   if (isUnavailable(error)) return `DATABASE_URL: Postgres cannot be reached: ${error.message || code}`;
   if (/CERT|SELF_SIGNED|VERIFY/.test(code)) return `PGSSLMODE: ${error.message}`;

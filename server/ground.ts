@@ -2,14 +2,15 @@ import { randomBytes } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "pino";
-import { isMigrated, migrate } from "../sql/migrate.ts";
+import { migrate, readStanding } from "../sql/migrate.ts";
 import { type Config, ConfigError } from "./config.ts";
 import { startEmbeddedPostgres } from "./embedded.ts";
 import type { Ground } from "./parley.ts";
 
 /**
  * Sees to a reachable, migrated database and a secret. Without DATABASE_URL that is the embedded Postgres. In
- * production nothing is changed: the release phase migrates, and a start before it stops here.
+ * production nothing is changed: the release phase migrates, and a start before it stops here. A database
+ * that a later version has migrated serves this one, too (docs/upgrading.md).
  */
 export async function prepareGround(
   config: Config,
@@ -20,10 +21,13 @@ export async function prepareGround(
   const listenDatabaseUrl = config.listenDatabaseUrl ?? databaseUrl;
   const target = { url: listenDatabaseUrl, ...(config.ssl && { ssl: config.ssl }) };
   try {
-    if (!config.production) await migrate(target, (line) => log.info(line));
-    else if (!(await isMigrated(target))) {
+    const standing = config.production
+      ? await readStanding(target)
+      : await migrate(target, (line) => log.info(line));
+    if (standing === "older") {
       throw new ConfigError("DATABASE_URL: the schema is not up to date; run `npm run migrate` first");
     }
+    if (standing === "newer") log.info("the schema is that of a later version");
     const jwtSecret = config.jwtSecret ?? (await localSecret(config.dataDir));
     return { databaseUrl, listenDatabaseUrl, jwtSecret, stop: async () => embedded?.stop() };
   } catch (error) {

@@ -1,13 +1,21 @@
-import { createHash } from "node:crypto";
-import { readdir, readFile } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { runner } from "node-pg-migrate";
 import pg from "pg";
+import { type FunctionTexts, ourSource, readFunctions, readMigrationNames, type Source } from "./source.ts";
 
-const migrationsFolder = new URL("../migrations/", import.meta.url);
-const functionsFolder = new URL("functions/", import.meta.url);
 /** Held while migrating; a second runner waits for the first, and then finds nothing to do. */
 const lockKey = 5_521_861;
+/**
+ * Whoever waits for a lock makes all others queue behind: so little time is waited, then all is given back
+ * and tried again a little later. Less than Postgres' deadlock_timeout (1 s): if a server and we wait for
+ * each other, it is we who give way. Servers wait for five seconds, which this must never come near.
+ */
+const lockMs = 400;
+const restMs = { least: 200, most: 3_000 };
+const patienceMs = 300_000;
+const lockNotAvailable = "55P03";
+const deadlockDetected = "40P01";
 
 /** Where and how to connect: a connection URL, with `ssl` overriding what it says. */
 export interface MigrationTarget {
@@ -15,47 +23,127 @@ export interface MigrationTarget {
   ssl?: { rejectUnauthorized: boolean };
 }
 
+interface MigrationOptions {
+  /** What to bring the database to. */
+  source?: Source;
+  /** Also if that is an earlier version than the one that is there. */
+  back?: boolean;
+  /** For how long to try again while others hold what has to be locked. */
+  patienceMs?: number;
+}
+
+/** The locks could not be had. */
+export class BusyError extends Error {}
+
 /**
- * Brings the schema up to date: new files of migrations/, then, if the text of any of them changed, all of
- * sql/functions/ in one transaction. Any number of runners may start at once. Throws what Postgres throws.
+ * How a database stands to a version of the code. "newer": a later version has migrated it, and serves this
+ * one as well; see docs/upgrading.md.
+ */
+export type Standing = "current" | "newer" | "older";
+
+/**
+ * Brings the schema up to date while servers of the version before go on: new files of migrations/, each in a
+ * transaction, then, if the text of any of them changed, all of sql/functions/ in one. Any number of runners
+ * may start at once; a database that is newer is left alone. Throws BusyError, or what Postgres throws.
  */
 export async function migrate(
   target: MigrationTarget,
   onLog: (line: string) => void = () => {},
-): Promise<void> {
-  const client = new pg.Client({ connectionString: target.url, ...(target.ssl && { ssl: target.ssl }) });
-  await client.connect();
-  try {
+  options: MigrationOptions = {},
+): Promise<Standing> {
+  const { source = ourSource } = options;
+  return withClient(target, async (client) => {
     await client.query("SELECT pg_advisory_lock($1)", [lockKey]);
     await client.query("SET client_min_messages = warning");
-    await runMigrations(client, onLog);
-    await replaceFunctions(client, onLog);
-  } finally {
-    await client.end();
-  }
+    await client.query(`SET lock_timeout = ${lockMs}`);
+    if (!options.back && (await compare(client, source)) === "newer") return "newer";
+    const deadline = Date.now() + (options.patienceMs ?? patienceMs);
+    await persist(client, deadline, onLog, () => runMigrations(client, source, onLog));
+    await persist(client, deadline, onLog, () => replaceFunctions(client, source, onLog));
+    return "current";
+  });
 }
 
-/** Whether the migrations and the functions of this version of the code are in the database. */
-export async function isMigrated(target: MigrationTarget): Promise<boolean> {
+/** How the database stands to this version of the code; "current" and "newer" serve it. */
+export async function readStanding(target: MigrationTarget, source = ourSource): Promise<Standing> {
+  return withClient(target, (client) => compare(client, source));
+}
+
+async function withClient<T>(target: MigrationTarget, act: (client: pg.Client) => Promise<T>): Promise<T> {
   const client = new pg.Client({ connectionString: target.url, ...(target.ssl && { ssl: target.ssl }) });
+  // A connection that is lost fails its query, too.
+  client.on("error", () => {});
   await client.connect();
   try {
-    const { rows } = await client.query("SELECT to_regclass('function_texts') IS NOT NULL AS known");
-    if (!rows[0].known) return false;
-    if ((await appliedHash(client)) !== (await readFunctions()).hash) return false;
-    const applied = await client.query("SELECT name FROM migrations");
-    const names = new Set(applied.rows.map((row) => row.name));
-    const files = await sqlFiles(migrationsFolder);
-    return files.every((file) => names.has(file.replace(/\.sql$/, "")));
+    return await act(client);
   } finally {
-    await client.end();
+    await client.end().catch(() => {});
   }
 }
 
-async function runMigrations(client: pg.Client, onLog: (line: string) => void): Promise<void> {
+async function compare(client: pg.Client, source: Source): Promise<Standing> {
+  const names = await readMigrationNames(source);
+  const missing = await client.query(
+    "SELECT to_regclass('function_versions') IS NULL OR to_regclass('migrations') IS NULL AS yes",
+  );
+  if (missing.rows[0].yes) return "older";
+  const applied = await client.query(
+    "SELECT FROM unnest($1::text[]) AS mine WHERE mine NOT IN (SELECT name FROM migrations)",
+    [names],
+  );
+  if (applied.rowCount !== 0) return "older";
+  const { hash } = await readFunctions(source);
+  const { rows } = await client.query(
+    `SELECT now.hash = $1 AS same, mine.place < theirs.place AS newer FROM function_texts AS now
+     LEFT JOIN function_versions AS mine ON mine.hash = $1
+     LEFT JOIN function_versions AS theirs ON theirs.hash = now.hash`,
+    [hash],
+  );
+  if (rows[0]?.same) return "current";
+  return rows[0]?.newer ? "newer" : "older";
+}
+
+/** Tries again, after a rest, what failed only because others held a lock. */
+async function persist(
+  client: pg.Client,
+  deadline: number,
+  onLog: (line: string) => void,
+  act: () => Promise<void>,
+): Promise<void> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await act();
+    } catch (error) {
+      await client.query("ROLLBACK").catch(() => {});
+      const code = error instanceof pg.DatabaseError ? error.code : "";
+      if (code !== lockNotAvailable && code !== deadlockDetected) throw error;
+      const others = await describeOthers(client);
+      if (Date.now() > deadline) throw new BusyError(`What has to change is in use${others}.`);
+      if (attempt === 0) onLog(`waiting: what has to change is in use${others}`);
+    }
+    await sleep(Math.min(restMs.least * 2 ** attempt, restMs.most) * (0.5 + Math.random() / 2));
+  }
+}
+
+/** Who has been at it for long: most likely those that have to end first. */
+async function describeOthers(client: pg.Client): Promise<string> {
+  const { rows } = await client.query(
+    `SELECT string_agg(format('process %s (%s) for %s s', pid, coalesce(nullif(application_name, ''), usename),
+       extract(epoch FROM clock_timestamp() - xact_start)::int), ', ' ORDER BY xact_start) AS others
+     FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+       AND xact_start < clock_timestamp() - interval '2 seconds'`,
+  );
+  return rows[0].others ? `, by transactions that last: ${rows[0].others}` : "";
+}
+
+async function runMigrations(
+  client: pg.Client,
+  source: Source,
+  onLog: (line: string) => void,
+): Promise<void> {
   const applied = await runner({
     dbClient: client,
-    dir: fileURLToPath(migrationsFolder),
+    dir: fileURLToPath(source.migrations),
     direction: "up",
     migrationsTable: "migrations",
     noLock: true,
@@ -66,34 +154,59 @@ async function runMigrations(client: pg.Client, onLog: (line: string) => void): 
   for (const { name } of applied) onLog(`migrated ${name}`);
 }
 
-/** CREATE OR REPLACE of everything, whenever anything changed: no order of single changes to think about. */
-async function replaceFunctions(client: pg.Client, onLog: (line: string) => void): Promise<void> {
-  const { texts, hash } = await readFunctions();
-  await client.query(
-    "CREATE TABLE IF NOT EXISTS function_texts (only_row boolean PRIMARY KEY, hash text NOT NULL)",
-  );
-  if ((await appliedHash(client)) === hash) return;
+/** All of them, whenever anything changed: no order of single changes to think about. */
+async function replaceFunctions(
+  client: pg.Client,
+  source: Source,
+  onLog: (line: string) => void,
+): Promise<void> {
+  const texts = await readFunctions(source);
+  await client.query(`
+    CREATE TABLE IF NOT EXISTS function_texts (only_row boolean PRIMARY KEY, hash text NOT NULL);
+    CREATE TABLE IF NOT EXISTS function_versions (
+      hash text PRIMARY KEY, place bigint GENERATED ALWAYS AS IDENTITY, locking text[] NOT NULL)`);
+  if ((await compare(client, source)) === "current") return;
   await client.query("BEGIN");
-  for (const text of texts) await client.query(text);
+  await createTypes(client, texts);
+  for (const text of texts.functions) await client.query(text);
+  // Last, as it takes the locks.
+  const inForce = await readLocking(client);
+  for (const text of texts.locking) if (!inForce.has(text)) await client.query(text);
+  await note(client, texts);
+  await client.query("COMMIT");
+  onLog(`replaced functions (${texts.functions.length} files)`);
+}
+
+async function createTypes(client: pg.Client, texts: FunctionTexts): Promise<void> {
+  const { rows } = await client.query(
+    "SELECT name FROM unnest($1::text[]) AS name WHERE to_regtype(name) IS NULL",
+    [texts.types.map(({ name }) => name)],
+  );
+  const missing = new Set(rows.map(({ name }) => name));
+  for (const { name, text } of texts.types) if (missing.has(name)) await client.query(text);
+}
+
+/** The views and triggers that are there; none that is known of after a version that did not note them. */
+async function readLocking(client: pg.Client): Promise<ReadonlySet<string>> {
+  const { rows } = await client.query(
+    "SELECT locking FROM function_versions JOIN function_texts USING (hash)",
+  );
+  return new Set(rows[0]?.locking);
+}
+
+/** Remembers the versions that were here, in their order: each serves those before it, none those after. */
+async function note(client: pg.Client, { hash, locking }: FunctionTexts): Promise<void> {
+  await client.query(
+    `INSERT INTO function_versions (hash, locking) SELECT f.hash, '{}' FROM function_texts AS f
+     ON CONFLICT DO NOTHING`,
+  );
+  await client.query(
+    "DELETE FROM function_versions WHERE place >= (SELECT place FROM function_versions WHERE hash = $1)",
+    [hash],
+  );
+  await client.query("INSERT INTO function_versions (hash, locking) VALUES ($1, $2)", [hash, locking]);
   await client.query(
     "INSERT INTO function_texts VALUES (true, $1) ON CONFLICT (only_row) DO UPDATE SET hash = excluded.hash",
     [hash],
   );
-  await client.query("COMMIT");
-  onLog(`replaced functions (${texts.length} files)`);
-}
-
-async function readFunctions(): Promise<{ texts: string[]; hash: string }> {
-  const files = await sqlFiles(functionsFolder);
-  const texts = await Promise.all(files.map((file) => readFile(new URL(file, functionsFolder), "utf8")));
-  return { texts, hash: createHash("sha256").update(texts.join("\0")).digest("hex") };
-}
-
-async function appliedHash(client: pg.Client): Promise<string | undefined> {
-  const { rows } = await client.query("SELECT hash FROM function_texts");
-  return rows[0]?.hash;
-}
-
-async function sqlFiles(folder: URL): Promise<string[]> {
-  return (await readdir(folder)).filter((file) => file.endsWith(".sql")).sort();
 }

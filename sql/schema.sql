@@ -91,6 +91,13 @@ CREATE TABLE function_texts (
   CONSTRAINT function_texts_pkey PRIMARY KEY (only_row)
 );
 
+CREATE TABLE function_versions (
+  hash text NOT NULL,
+  place bigint NOT NULL,
+  locking text[] NOT NULL,
+  CONSTRAINT function_versions_pkey PRIMARY KEY (hash)
+);
+
 CREATE TABLE instances (
   id uuid NOT NULL,
   expires_at timestamp with time zone NOT NULL,
@@ -110,6 +117,13 @@ CREATE TABLE log_epoch (
   pruned_to bigint DEFAULT 0 NOT NULL,
   CONSTRAINT log_epoch_one_row CHECK (only_row),
   CONSTRAINT log_epoch_pkey PRIMARY KEY (only_row)
+);
+
+CREATE TABLE log_home (
+  only_row boolean DEFAULT true NOT NULL,
+  home text NOT NULL,
+  CONSTRAINT log_home_one_row CHECK (only_row),
+  CONSTRAINT log_home_pkey PRIMARY KEY (only_row)
 );
 
 CREATE TABLE members (

@@ -1,10 +1,11 @@
 import { BackendTerminatedError, BackendTerminatedUnexpectedlyError, ConnectionError } from "slonik";
 
 /**
- * SQLSTATEs that mean "not now": connection trouble, shutdown, start-up, no disk, memory or connections left,
- * a disk that fails, and our own time-outs of statements and locks.
+ * SQLSTATEs that mean "not now": connection trouble, shutdown, start-up, no disk, memory or connections
+ * left, a disk that fails, our own time-outs of statements and locks, and what gave way to others (40001, and
+ * 40P01 of a deadlock).
  */
-const sqlStates = /^(08...|53...|57P0[123]|57014|55P03|58(000|030|P01))$/;
+const sqlStates = /^(08...|40001|40P01|53...|57P0[123]|57014|55P03|58(000|030|P01))$/;
 const systemCodes = new Set([
   "ECONNREFUSED",
   "ECONNRESET",

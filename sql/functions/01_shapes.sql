@@ -1,9 +1,6 @@
 -- The JSON of the wire, made in one place. Each shape is a composite type, so that row_to_json() prints it
 -- without spaces. Those without sub-selects (users, messages) are one expression, which Postgres inlines.
 
-DROP VIEW IF EXISTS log_events;
-DROP TYPE IF EXISTS user_shape, member_shape, event_discussion_shape CASCADE;
-
 -- RFC 3339 in UTC with milliseconds.
 CREATE OR REPLACE FUNCTION wire_time(moment timestamptz) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
@@ -39,8 +36,8 @@ $$;
 
 -- As text and put together piece by piece: a fifth of what row_to_json() costs for the same, and each message
 -- pays for it. concat() takes null for ''. `reactions` is JSON text.
-DROP FUNCTION IF EXISTS message_json(messages), message_json(messages, text);
-CREATE FUNCTION message_json(m messages, reactions text) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
+CREATE OR REPLACE FUNCTION message_json(m messages, reactions text) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT concat(
     '{"discussion_id":"', m.discussion_id, '","seq":', m.seq, ',"sender_id":"', m.sender_id,
     '","content":', to_json(m.content), ',"client_id":', coalesce(to_json(m.client_id)::text, 'null'),
@@ -70,7 +67,7 @@ END
 $$;
 
 -- A message as it is now.
-CREATE FUNCTION message_json(m messages) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
+CREATE OR REPLACE FUNCTION message_json(m messages) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT message_json(m, reactions_json(m.discussion_id, m.seq))
 $$;
 

@@ -1,6 +1,6 @@
 -- The log: messages by their position, each the event message.new, and all other events. Messages that are
 -- edited or deleted are so in the log at once, as they stand nowhere else.
-CREATE VIEW log_events AS
+CREATE OR REPLACE VIEW log_events AS
   SELECT e.position, e.discussion_id, e.user_id, e.type,
     CASE WHEN e.seq IS NULL THEN e.data ELSE event_data(e.type, e.discussion_id, e.seq, e.data) END AS data,
     e.at
@@ -84,13 +84,11 @@ BEGIN
 END
 $$;
 
-DROP FUNCTION IF EXISTS append_events, reaction_drafts;
-DROP TYPE IF EXISTS event_draft;
 CREATE TYPE event_draft AS (discussion_id uuid, user_id uuid, type text, data text, seq bigint);
 
 -- Appends the drafts in their order and announces them. Returns how many NOTIFYs that took. A draft with a
 -- `seq` is told of by event_data().
-CREATE FUNCTION append_events(drafts event_draft[]) RETURNS int LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION append_events(drafts event_draft[]) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
   newest bigint;
   lines text[];
@@ -118,8 +116,7 @@ $$;
 
 -- One event as one line of a NOTIFY payload: tab-separated, as neither ids, types nor JSON text made by
 -- Postgres contain a raw tab or line feed.
-DROP FUNCTION IF EXISTS event_line;
-CREATE FUNCTION event_line(
+CREATE OR REPLACE FUNCTION event_line(
   of_position bigint, discussion_id uuid, user_id uuid, type text, at text, data text
 ) RETURNS text LANGUAGE sql STABLE AS $$
   SELECT concat(of_position, E'\t', discussion_id, E'\t', user_id, E'\t', type, E'\t', at, E'\t', data)
@@ -128,8 +125,7 @@ $$;
 -- Sends the lines of positions newest + 1 … as NOTIFYs "from to", then a line per event; returns how many. A
 -- payload must be below 8,000 bytes; an event larger than that, and all after the 16th NOTIFY of a call, are
 -- announced by their range alone, which the listener reads from the table.
-DROP FUNCTION IF EXISTS announce_events, announce_range;
-CREATE FUNCTION announce_events(newest bigint, lines text[]) RETURNS int LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION announce_events(newest bigint, lines text[]) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
   max_bytes CONSTANT int := 7900 - 42; -- two bigints and their separators
   max_notifications CONSTANT int := 16;
@@ -163,7 +159,7 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION announce_range(newest bigint, first int, last int, lines text[]) RETURNS text
+CREATE OR REPLACE FUNCTION announce_range(newest bigint, first int, last int, lines text[]) RETURNS text
 LANGUAGE sql AS $$
   SELECT pg_notify('events',
     concat(newest + first, ' ', newest + last, E'\n' || array_to_string(lines, E'\n')))::text

@@ -26,12 +26,10 @@ LANGUAGE sql STABLE AS $$
   SELECT CASE WHEN content LIKE '%@%' THEN find_mentioned(of_discussion, content) ELSE '{}' END
 $$;
 
-DROP FUNCTION IF EXISTS send_messages, admission, refusal;
-
 -- The seq that a send gets after all that is stored, or no row: it is refused. The planner puts the query in
 -- place of the call. Each look-up is a sub-select by a whole key, which no statistics can turn into anything
 -- but a walk down that index.
-CREATE FUNCTION admission(
+CREATE OR REPLACE FUNCTION admission(
   of_session uuid, of_sender uuid, of_discussion uuid, its_client_id text, its_reply bigint
 ) RETURNS TABLE (next_seq bigint) LANGUAGE sql STABLE AS $$
   SELECT 1 + coalesce(
@@ -59,7 +57,7 @@ $$;
 -- sub-select that needs no row's values is carried out once, when the first row to be inserted needs it. The
 -- plans are made once per connection: with plans made for each batch, most of the time went into planning.
 -- One message alone has a statement of its own, which is set up for less than half.
-CREATE FUNCTION send_messages(
+CREATE OR REPLACE FUNCTION send_messages(
   session_ids uuid[], sender_ids uuid[], discussion_ids uuid[], contents text[], client_ids text[],
   reply_to_seqs bigint[], attachment_lists text[]
 ) RETURNS text LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
@@ -152,7 +150,7 @@ END
 $$;
 
 -- Why a send is not stored: the JSON of the message that the same client_id had stored before, or a code.
-CREATE FUNCTION refusal(
+CREATE OR REPLACE FUNCTION refusal(
   of_session uuid, of_sender uuid, of_discussion uuid, its_content text, its_client_id text, its_reply bigint,
   its_attachments uuid[]
 ) RETURNS text LANGUAGE plpgsql STABLE AS $$

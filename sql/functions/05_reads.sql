@@ -1,7 +1,5 @@
 -- Shapes that depend on the reader.
 
-DROP TYPE IF EXISTS me_shape, session_shape, discussion_shape CASCADE;
-
 CREATE TYPE me_shape AS (
   id uuid, username text, display_name text, avatar_url text, status_text text, created_at text, email text
 );

@@ -9,8 +9,7 @@ $$;
 
 -- Creates a discussion, or finds the one with the same identity. The unique constraint decides between
 -- concurrent creators: the loser's INSERT waits for the winner's commit and then does nothing.
-DROP FUNCTION IF EXISTS open_discussion;
-CREATE FUNCTION open_discussion(
+CREATE OR REPLACE FUNCTION open_discussion(
   of_kind text, with_name text, with_visibility text, creator_id uuid, other_ids uuid[]
 ) RETURNS TABLE (id uuid, created boolean) LANGUAGE plpgsql AS $$
 DECLARE

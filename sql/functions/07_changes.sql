@@ -2,8 +2,6 @@
 -- the right to it, under the discussion's lock: a membership that is looked at here cannot end before the
 -- act's event. They return JSON, '' where there is nothing to tell, or the code of a refusal.
 
-DROP TYPE IF EXISTS edit_shape CASCADE;
-
 -- Deletion is final, whoever does it and how: no text and no attachment is left in the row.
 CREATE OR REPLACE FUNCTION messages_changing() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -50,7 +48,7 @@ CREATE OR REPLACE TRIGGER messages_updated AFTER UPDATE ON messages
   REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
   FOR EACH STATEMENT EXECUTE FUNCTION messages_updated();
 
-CREATE FUNCTION reaction_drafts(event_type text, changed reactions[]) RETURNS event_draft[]
+CREATE OR REPLACE FUNCTION reaction_drafts(event_type text, changed reactions[]) RETURNS event_draft[]
 LANGUAGE sql STABLE AS $$
   SELECT array_agg(
     ROW(r.discussion_id, NULL, event_type, concat('{"seq":', r.seq, ',"user_id":"', r.user_id, '","emoji":',
@@ -91,10 +89,8 @@ RETURNS text LANGUAGE sql STABLE AS $$
   END
 $$;
 
-DROP FUNCTION IF EXISTS edit_message, delete_message, set_reaction, change_reaction;
-
 -- Gives the message as it is then. The same content again changes nothing.
-CREATE FUNCTION edit_message(
+CREATE OR REPLACE FUNCTION edit_message(
   of_session uuid, editor uuid, of_discussion uuid, of_seq bigint, new_content text
 ) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -121,7 +117,7 @@ END
 $$;
 
 -- For the sender, admins and owners. A message that is deleted already stays so.
-CREATE FUNCTION delete_message(of_session uuid, deleter uuid, of_discussion uuid, of_seq bigint)
+CREATE OR REPLACE FUNCTION delete_message(of_session uuid, deleter uuid, of_discussion uuid, of_seq bigint)
 RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
   locked text := lock_discussions(ARRAY[of_discussion])::text;
@@ -142,7 +138,7 @@ $$;
 
 -- Adds a reaction, or removes it; what is so already stays so. A message has at most so many reactions, and
 -- kinds of them.
-CREATE FUNCTION change_reaction(
+CREATE OR REPLACE FUNCTION change_reaction(
   of_session uuid, actor uuid, of_discussion uuid, of_seq bigint, of_emoji text, present boolean,
   most_kinds int, most int
 ) RETURNS text LANGUAGE plpgsql AS $$
@@ -179,7 +175,7 @@ END
 $$;
 
 -- For servers of a version that knew no bound but that on kinds, as long as some run beside this one.
-CREATE FUNCTION set_reaction(
+CREATE OR REPLACE FUNCTION set_reaction(
   of_session uuid, actor uuid, of_discussion uuid, of_seq bigint, of_emoji text, present boolean,
   most_kinds int
 ) RETURNS text LANGUAGE sql AS $$
@@ -194,9 +190,9 @@ $$;
 -- Moves read marks forward, never back and never beyond the last message. An answer per mark, in order: JSON,
 -- or the code of a refusal. Members are locked in the order of their keys, so that batches of several
 -- instances do not wait in a circle.
-DROP FUNCTION IF EXISTS mark_read;
-CREATE FUNCTION mark_read(session_ids uuid[], user_ids uuid[], discussion_ids uuid[], seqs bigint[])
-RETURNS TABLE (answer text) LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION mark_read(
+  session_ids uuid[], user_ids uuid[], discussion_ids uuid[], seqs bigint[]
+) RETURNS TABLE (answer text) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
   PERFORM FROM members AS m

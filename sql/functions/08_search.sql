@@ -127,8 +127,6 @@ CREATE OR REPLACE FUNCTION search_question_keys(patterns text[]) RETURNS text[] 
   SELECT array_agg(key) FROM numbered WHERE nth % (1 + total / 24) = 0
 $$;
 
-DROP FUNCTION IF EXISTS search_messages;
-
 -- The newest messages that match all patterns, at most `most`, newest first, of all the reader's discussions
 -- or of one of them, of one sender or of all, and of positions from `oldest` to `newest`:
 --
@@ -141,7 +139,7 @@ DROP FUNCTION IF EXISTS search_messages;
 -- With `most_scopes` discussions or fewer the index is asked for each of them, so that what is said elsewhere
 -- costs nothing. OFFSET 0 and IS TRUE keep the planner, which does not know how frequent a key is, from any
 -- other way than the one that is good for every question.
-CREATE FUNCTION search_messages(
+CREATE OR REPLACE FUNCTION search_messages(
   reader uuid, patterns text[], of_discussion uuid, of_sender uuid, oldest bigint, newest bigint, most int,
   most_read int, most_unindexed int
 ) RETURNS SETOF search_documents

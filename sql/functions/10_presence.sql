@@ -68,14 +68,12 @@ $$;
 CREATE OR REPLACE TRIGGER users_erased AFTER UPDATE OF erased_at ON users
   FOR EACH ROW WHEN (NEW.erased_at IS NOT NULL) EXECUTE FUNCTION users_erased();
 
-DROP FUNCTION IF EXISTS announce_presences, change_presences, restore_presences, renew_instance,
-  leave_instance;
-
 -- Tells the status of people to those who share a discussion with them, as lines "presence user status time
 -- discussion …" in at most `most` NOTIFYs. Returns how many that took, and of how many people, the first
 -- ones given, it could tell. Somebody's are at most the newest thousand discussions, which fill five NOTIFYs.
-CREATE FUNCTION announce_presences(of_users uuid[], most int, OUT notifications int, OUT announced int)
-LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION announce_presences(
+  of_users uuid[], most int, OUT notifications int, OUT announced int
+) LANGUAGE plpgsql AS $$
 DECLARE
   max_bytes CONSTANT int := 7900;
   per_line CONSTANT int := 200; -- ids of 37 bytes
@@ -130,7 +128,7 @@ $$;
 -- instances, and of those who wait to be told of: of the first `at_once` people, in at most `most` NOTIFYs.
 -- Returns how many NOTIFYs it took and of whom it could not tell yet; no row, having done nothing, if the
 -- instance is not known (any more).
-CREATE FUNCTION change_presences(
+CREATE OR REPLACE FUNCTION change_presences(
   of_instance uuid, arrived uuid[], departed uuid[], waiting uuid[], at_once int, most int
 ) RETURNS TABLE (notifications int, still_waiting uuid[]) LANGUAGE plpgsql AS $$
 DECLARE
@@ -160,7 +158,8 @@ $$;
 
 -- Makes the presences of an instance these and no others, and tells nobody: they were lost by Postgres, not
 -- by their people.
-CREATE FUNCTION restore_presences(of_instance uuid, of_users uuid[]) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION restore_presences(of_instance uuid, of_users uuid[]) RETURNS void
+LANGUAGE plpgsql AS $$
 DECLARE
   locked text := lock_presences()::text;
 BEGIN
@@ -175,7 +174,7 @@ $$;
 -- An instance's sign of life: its lease runs from now. With `may_end`, also ends the presences of instances
 -- whose lease ran out. Returns whether the instance was not known (any more), how many presences it has, who
 -- went by the end of another, and in how many milliseconds the next lease of another runs out.
-CREATE FUNCTION renew_instance(of_instance uuid, lease_ms int, may_end boolean)
+CREATE OR REPLACE FUNCTION renew_instance(of_instance uuid, lease_ms int, may_end boolean)
 RETURNS TABLE (is_new boolean, present bigint, ended uuid[], next_end_ms int) LANGUAGE plpgsql AS $$
 DECLARE
   locked text := lock_presences()::text;
@@ -211,7 +210,7 @@ $$;
 
 -- An instance ends in good order: its presences end, all at once, when those who come back to another one
 -- have had the time to. The others are told to look.
-CREATE FUNCTION leave_instance(of_instance uuid, grace_ms int) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION leave_instance(of_instance uuid, grace_ms int) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   locked text := lock_presences()::text;
 BEGIN
@@ -225,6 +224,5 @@ BEGIN
 END
 $$;
 
-DROP TYPE IF EXISTS presence_shape, member_presence_shape CASCADE;
 CREATE TYPE presence_shape AS (status text, last_seen_at text);
 CREATE TYPE member_presence_shape AS (user_id uuid, status text, last_seen_at text);

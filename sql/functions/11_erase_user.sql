@@ -2,8 +2,6 @@
 -- it is emptied. Nothing remains of the person but messages, reactions and one-to-one discussions, by a user
 -- without a name.
 
-DROP FUNCTION IF EXISTS leave_discussions, erase_user;
-
 -- Erased accounts do not count: nobody else can read what such a discussion holds.
 CREATE OR REPLACE FUNCTION has_others(of_discussion uuid, than_user uuid) RETURNS boolean
 LANGUAGE sql STABLE AS $$
@@ -21,7 +19,7 @@ $$;
 -- Leaves at most so many and gives how many it was. Groups whose last owner goes get another: the admin, else
 -- the member, who is there longest; discussions of nobody else go. First all that may have to wait for
 -- somebody (see lock_log()), then what takes the log's lock.
-CREATE FUNCTION leave_discussions(leaver uuid, most int) RETURNS int LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION leave_discussions(leaver uuid, most int) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
   left_ids uuid[] := array(SELECT id FROM discussions_to_leave(leaver) AS id ORDER BY id LIMIT most);
   deserted_ids uuid[];
@@ -57,7 +55,7 @@ $$;
 
 -- 'erased'; or 'wrong' if the password is not that one any more, or 'again' if somebody has added the user to
 -- a group in the meantime. Whoever does that right now waits for the user's row, then finds it erased.
-CREATE FUNCTION erase_user(erased_id uuid, current_hash text) RETURNS text LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION erase_user(erased_id uuid, current_hash text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM FROM users AS u
   WHERE u.id = erased_id AND u.password_hash = current_hash AND u.erased_at IS NULL FOR UPDATE;

@@ -74,7 +74,7 @@ export async function listEdits(
 ): Promise<{ standing: Standing | null; page: Page | null }> {
   const row = await db.one(sql.type(pageRow.extend({ ...standingRow.shape, is_there: z.boolean() }))`
     WITH page AS (
-      SELECT e.*, row_number() OVER (ORDER BY e.version) AS place FROM message_edits AS e
+      SELECT e AS edit, e.version, row_number() OVER (ORDER BY e.version) AS place FROM message_edits AS e
       WHERE e.discussion_id = ${filter.discussion_id}::uuid AND e.seq = ${filter.seq}::bigint
         AND e.version > ${filter.after ?? 0}::int
       ORDER BY e.version LIMIT ${filter.limit + 1}
@@ -83,9 +83,8 @@ export async function listEdits(
       standing(${filter.discussion_id}::uuid, ${filter.reader_id}::uuid) AS standing,
       EXISTS (SELECT FROM messages AS m
         WHERE m.discussion_id = ${filter.discussion_id}::uuid AND m.seq = ${filter.seq}::bigint) AS is_there,
-      coalesce(string_agg(edit_json(ROW(
-          p.discussion_id, p.seq, p.version, p.content, p.mentions, p.created_at)::message_edits)::text, ','
-        ORDER BY place) FILTER (WHERE place <= ${filter.limit}), '') AS items,
+      coalesce(string_agg(edit_json(p.edit)::text, ',' ORDER BY place)
+        FILTER (WHERE place <= ${filter.limit}), '') AS items,
       json_build_array(max(p.version) FILTER (WHERE place = ${filter.limit})) AS last_key
     FROM page AS p
   `);

@@ -128,7 +128,8 @@ async function persist(
 /** Who has been at it for long: most likely those that have to end first. */
 async function describeOthers(client: pg.Client): Promise<string> {
   const { rows } = await client.query(
-    `SELECT string_agg(format('process %s (%s) for %s s', pid, coalesce(nullif(application_name, ''), usename),
+    `SELECT string_agg(format('process %s (%s) for %s s', pid,
+       coalesce(nullif(application_name, ''), usename),
        extract(epoch FROM clock_timestamp() - xact_start)::int), ', ' ORDER BY xact_start) AS others
      FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
        AND xact_start < clock_timestamp() - interval '2 seconds'`,

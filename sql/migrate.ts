@@ -58,8 +58,14 @@ export async function migrate(
     await client.query(`SET lock_timeout = ${lockMs}`);
     if (!options.back && (await compare(client, source)) === "newer") return "newer";
     const deadline = Date.now() + (options.patienceMs ?? patienceMs);
-    await persist(client, deadline, onLog, () => runMigrations(client, source, onLog));
-    await persist(client, deadline, onLog, () => replaceFunctions(client, source, onLog));
+    const insist = <T>(act: () => Promise<T>) => persist(client, deadline, onLog, act);
+    for (;;) {
+      const name = await insist(() => runNextMigration(client, source));
+      if (name === undefined) break;
+      onLog(`migrated ${name}`);
+    }
+    const files = await insist(() => replaceFunctions(client, source));
+    if (files > 0) onLog(`replaced functions (${files} files)`);
     return "current";
   });
 }
@@ -104,12 +110,12 @@ async function compare(client: pg.Client, source: Source): Promise<Standing> {
 }
 
 /** Tries again, after a rest, what failed only because others held a lock. */
-async function persist(
+async function persist<T>(
   client: pg.Client,
   deadline: number,
   onLog: (line: string) => void,
-  act: () => Promise<void>,
-): Promise<void> {
+  act: () => Promise<T>,
+): Promise<T> {
   for (let attempt = 0; ; attempt++) {
     try {
       return await act();
@@ -137,36 +143,33 @@ async function describeOthers(client: pg.Client): Promise<string> {
   return rows[0].others ? `, by transactions that last: ${rows[0].others}` : "";
 }
 
-async function runMigrations(
-  client: pg.Client,
-  source: Source,
-  onLog: (line: string) => void,
-): Promise<void> {
+/** Gives its name; undefined if all are there. */
+async function runNextMigration(client: pg.Client, source: Source): Promise<string | undefined> {
   const applied = await runner({
     dbClient: client,
     dir: fileURLToPath(source.migrations),
     direction: "up",
+    count: 1,
     migrationsTable: "migrations",
     noLock: true,
     checkOrder: true,
     verbose: false,
     log: () => {},
   });
-  for (const { name } of applied) onLog(`migrated ${name}`);
+  return applied[0]?.name;
 }
 
-/** All of them, whenever anything changed: no order of single changes to think about. */
-async function replaceFunctions(
-  client: pg.Client,
-  source: Source,
-  onLog: (line: string) => void,
-): Promise<void> {
+/**
+ * All of them, whenever anything changed: no order of single changes to think about. Gives the number of
+ * files.
+ */
+async function replaceFunctions(client: pg.Client, source: Source): Promise<number> {
   const texts = await readFunctions(source);
   await client.query(`
     CREATE TABLE IF NOT EXISTS function_texts (only_row boolean PRIMARY KEY, hash text NOT NULL);
     CREATE TABLE IF NOT EXISTS function_versions (
       hash text PRIMARY KEY, place bigint GENERATED ALWAYS AS IDENTITY, locking text[] NOT NULL)`);
-  if ((await compare(client, source)) === "current") return;
+  if ((await compare(client, source)) === "current") return 0;
   await client.query("BEGIN");
   await createTypes(client, texts);
   for (const text of texts.functions) await client.query(text);
@@ -175,7 +178,7 @@ async function replaceFunctions(
   for (const text of texts.locking) if (!inForce.has(text)) await client.query(text);
   await note(client, texts);
   await client.query("COMMIT");
-  onLog(`replaced functions (${texts.functions.length} files)`);
+  return texts.functions.length;
 }
 
 async function createTypes(client: pg.Client, texts: FunctionTexts): Promise<void> {

@@ -39,7 +39,7 @@ export class Instance {
 
   async start(): Promise<void> {
     const port = this.#url === "" ? "0" : new URL(this.#url).port;
-    const program = await startProgram({ NODE_ENV: "test", ...this.#env, PORT: port }, this.#place.through);
+    const program = await startProgram({ NODE_ENV: "test", ...this.#env, PORT: port }, this.#place);
     this.#program = program;
     this.#url = program.url.replace("localhost", this.#place.address);
     void program.exited.then(() => {

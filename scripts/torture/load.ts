@@ -24,6 +24,8 @@ const catchUpMs = 60_000;
 
 interface WritingActor extends Actor {
   notebook: Notebook;
+  /** Does not even finish what it has begun. */
+  giveUp?(): void;
 }
 
 /**
@@ -144,7 +146,10 @@ export class Load {
   close(): void {
     for (const subscriber of this.#subscribers()) subscriber.stop();
     for (const person of this.#people) person.giveUp();
-    for (const writer of this.#writers) void writer.stop().catch(() => {});
+    for (const writer of this.#writers) {
+      void writer.stop().catch(() => {});
+      writer.giveUp?.();
+    }
     void this.#membership?.stop().catch(() => {});
   }
 

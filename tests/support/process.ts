@@ -25,6 +25,14 @@ export interface Program {
   residentBytes(): Promise<number>;
 }
 
+/** Which program, and where it runs. */
+export interface Which {
+  /** Of another version. */
+  folder?: string;
+  /** Words of a command that runs it in its own place, such as `ip netns exec …`. */
+  through?: readonly string[];
+}
+
 /** How a program ended, and all that it said. */
 export interface Ended {
   code: number | string;
@@ -55,15 +63,12 @@ export async function withProgram(
 }
 
 /**
- * Starts the same and resolves once it listens. Whoever starts it ends it; it does not outlive us.
- * `through`: words of a command that runs it in its own place, such as `ip netns exec …`.
+ * Starts the same, or another one, and resolves once it listens. Whoever starts it ends it; it does not
+ * outlive us.
  */
-export async function startProgram(
-  env: NodeJS.ProcessEnv,
-  through: readonly string[] = [],
-): Promise<Program> {
+export async function startProgram(env: NodeJS.ProcessEnv, which: Which = {}): Promise<Program> {
   const ours = { PORT: "0", JWT_SECRET: testSecret, LOG_LEVEL: "warn", RATE_LIMITS: "off" };
-  const started = start("server/main.ts", { ...ours, ...env }, through);
+  const started = start("server/main.ts", { ...ours, ...env }, which);
   try {
     return { ...started, databaseUrl: env.DATABASE_URL ?? "", url: await readUrl(started) };
   } catch (error) {
@@ -79,8 +84,13 @@ export async function endProgram(program: Pick<Program, "isRunning" | "kill" | "
 }
 
 /** Runs a script that should end by itself, with nothing in its environment but `env`. */
-export async function runScript(script: string, env: NodeJS.ProcessEnv, limitMs = 20_000): Promise<Ended> {
-  const started = start(script, env);
+export async function runScript(
+  script: string,
+  env: NodeJS.ProcessEnv,
+  limitMs = 20_000,
+  folder = root,
+): Promise<Ended> {
+  const started = start(script, env, { folder });
   const timer = setTimeout(() => started.kill("SIGKILL"), limitMs);
   try {
     const code = await started.exited;
@@ -105,11 +115,11 @@ export async function settledBytes(program: Program, ms = 3_000): Promise<number
 type Started = Omit<Program, "url" | "databaseUrl">;
 
 /** The child sees none of our own environment but what a program needs to be found and run. */
-function start(script: string, env: NodeJS.ProcessEnv, through: readonly string[] = []): Started {
+function start(script: string, env: NodeJS.ProcessEnv, { folder = root, through = [] }: Which = {}): Started {
   const { PATH, HOME, TMPDIR } = process.env;
-  const [program = "", ...args] = [...through, process.execPath, join(root, script)];
+  const [program = "", ...args] = [...through, process.execPath, join(folder, script)];
   const child = spawn(program, args, {
-    cwd: root,
+    cwd: folder,
     env: { ...(PATH && { PATH }), ...(HOME && { HOME }), ...(TMPDIR && { TMPDIR }), NO_COLOR: "1", ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });

@@ -17,7 +17,7 @@ export function startSocketWriter(writing: Writing) {
   const notebook = new Notebook(writing.person.name, writing.random);
   const writer = new SocketWriter(writing, notebook);
   writer.connect();
-  return { notebook, stop: () => writer.stop() };
+  return { notebook, stop: () => writer.stop(), giveUp: () => writer.giveUp() };
 }
 
 interface Item {
@@ -69,6 +69,13 @@ class SocketWriter {
     this.#isStopping = true;
     this.#finish();
     return this.#done.promise;
+  }
+
+  /** What was not acknowledged never will be. */
+  giveUp(): void {
+    this.#isStopping = true;
+    this.#inFlight.clear();
+    this.#finish();
   }
 
   #tick(): void {

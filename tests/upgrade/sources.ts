@@ -1,0 +1,37 @@
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { ourSource, type Source } from "../../sql/source.ts";
+
+/** A copy of our SQL, of which a test may make versions to come. */
+export async function withSource(act: (source: Source) => Promise<void>): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "parley-source-"));
+  try {
+    for (const name of ["migrations", "functions"] as const) {
+      await cp(ourSource[name], join(folder, name), { recursive: true });
+    }
+    const root = pathToFileURL(`${folder}/`);
+    await act({ migrations: new URL("migrations/", root), functions: new URL("functions/", root) });
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+/** Adds a migration, which comes after all that were added before. */
+export async function addMigration({ migrations }: Source, text: string): Promise<void> {
+  const last = (await readdir(migrations)).sort().at(-1) ?? "";
+  const number = String(Number(last.slice(0, 4)) + 1).padStart(4, "0");
+  await writeFile(new URL(`${number}_more.sql`, migrations), `-- Up Migration\n${text}\n`);
+}
+
+/** Another text of every function, view and trigger, which does the same. */
+export async function changeFunctions({ functions }: Source, mark: string): Promise<void> {
+  for (const file of await readdir(functions)) {
+    const text = await readFile(new URL(file, functions), "utf8");
+    const changed = text
+      .replaceAll(/\$\$$/gm, `$$$$ /* ${mark} */`)
+      .replaceAll(/^(CREATE OR REPLACE (?:VIEW|TRIGGER) [^;]*);$/gm, `$1 /* ${mark} */;`);
+    await writeFile(new URL(file, functions), changed);
+  }
+}

@@ -2,8 +2,8 @@ import { execFile } from "node:child_process";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import pg from "pg";
 import { readInterface } from "../sql/interface.ts";
-import { withSql } from "../tests/delivery/help.ts";
 import { createTestDatabase } from "../tests/support/database.ts";
 import { query } from "../tests/support/postgres.ts";
 import { withRelease } from "../tests/support/release.ts";
@@ -20,7 +20,10 @@ await withRelease(`${commit}`, async (folder) => {
     await query(database.url, "DROP SCHEMA public CASCADE; CREATE SCHEMA public");
     const env = { ...process.env, DATABASE_URL: database.url };
     await promisify(execFile)(process.execPath, [join(folder, "scripts/migrate.ts")], { env });
-    const lines = [`release ${commit}`, ...(await withSql(database.url, readInterface))];
+    const client = new pg.Client({ connectionString: database.url });
+    await client.connect();
+    const lines = [`release ${commit}`, ...(await readInterface(client))];
+    await client.end();
     await writeFile(new URL("../tests/upgrade/interface.txt", import.meta.url), `${lines.join("\n")}\n`);
   } finally {
     await database.drop();

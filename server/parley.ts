@@ -76,7 +76,8 @@ export async function startParley(
     ...(config.ssl && { ssl: config.ssl }),
     maxConnections: config.poolSize,
   });
-  const sending = openSending({ url: ground.listenDatabaseUrl, ...(config.ssl && { ssl: config.ssl }) });
+  const direct = { url: ground.listenDatabaseUrl, ...(config.ssl && { ssl: config.ssl }) };
+  const sending = openSending(direct, () => void feed.verify());
   const hub = new Hub();
   const presence = config.presence ? new Presence(pool, hub, log) : null;
   const feed = new Feed({

@@ -59,9 +59,12 @@ export async function openDatabase(options: DatabaseOptions): Promise<Pool> {
   });
 }
 
-/** Opens the way of the one hot statement; see Pipeline. `url` is a direct connection, not a pooler's. */
-export function openSending(target: Pick<DatabaseOptions, "url" | "ssl">): Pipeline {
-  return openPipeline(target, timeLimits, sendingLanes);
+/**
+ * Opens the way of the one hot statement; see Pipeline. `url` is a direct connection, not a pooler's.
+ * `onConnected` is called for each new connection, before anything comes of it.
+ */
+export function openSending(target: Pick<DatabaseOptions, "url" | "ssl">, onConnected: () => void): Pipeline {
+  return openPipeline(target, timeLimits, sendingLanes, onConnected);
 }
 
 /**

@@ -38,9 +38,11 @@ const logEndRow = z.object({
   oldest: z.number(),
   newest: z.number(),
   at: z.string().nullable(),
+  /** Whether it is somewhere else than when it last served; see settle_log(). */
+  has_moved: z.boolean(),
 });
 
-const newestPosition = sql.fragment`
+export const newestPosition = sql.fragment`
   greatest((SELECT max(position) FROM messages), (SELECT max(position) FROM events), 0)
 `;
 
@@ -48,9 +50,16 @@ const newestPosition = sql.fragment`
 export async function readLogEnd(db: Database, position: number): Promise<z.infer<typeof logEndRow>> {
   return db.one(sql.type(logEndRow)`
     SELECT epoch, pruned_to + 1 AS oldest, ${newestPosition} AS newest,
-      (SELECT wire_time(e.at) FROM log_events AS e WHERE e.position = ${position}::bigint) AS at
+      ${timeOf(position)} AS at,
+      coalesce((SELECT home <> log_place() FROM log_home), true) AS has_moved
     FROM log_epoch
   `);
+}
+
+function timeOf(position: number) {
+  return sql.fragment`
+    (SELECT wire_time(e.at) FROM log_events AS e WHERE e.position = ${position}::bigint)
+  `;
 }
 
 /** How much of the log to read at once. The first event comes however large it is. */
@@ -59,11 +68,16 @@ export interface PageBounds {
   maxBytes: number;
 }
 
-/** A stretch of the log; `complete` if nothing followed it. What is before `oldest` has been pruned. */
+/**
+ * A stretch of the log; `complete` if nothing followed it. What is before `oldest` has been pruned. With its
+ * epoch, and when the event happened after which the stretch begins: whether it is the same log still.
+ */
 export interface LogPage {
   events: readonly LogEvent[];
   complete: boolean;
   oldest: number;
+  epoch: string;
+  at: string | null;
 }
 
 /** A row of a page; an empty page is one row without an event. */
@@ -75,6 +89,8 @@ const foundRow = z.object({
   at: z.string().nullable(),
   data: z.string().nullable(),
   oldest: z.number(),
+  epoch: z.string(),
+  before_at: z.string().nullable(),
   rows_found: z.number(),
 });
 type FoundEvent = z.infer<typeof foundRow> & LogEvent;
@@ -95,7 +111,7 @@ export async function readEvents(db: Database, after: number, bounds: PageBounds
     UNION ALL
     (SELECT position, octet_length(content) AS bytes FROM messages WHERE ${next})
   `;
-  return readPage(db, found, bounds);
+  return readPage(db, found, after, bounds);
 }
 
 /**
@@ -126,17 +142,24 @@ export async function readEventsFor(
         AND (e.discussion_id = ANY (${sql.array(filter.discussion_ids, "uuid")})) IS NOT TRUE
       ORDER BY e.position LIMIT ${bounds.limit})
   `;
-  return readPage(db, found, bounds);
+  return readPage(db, found, filter.after, bounds);
 }
 
 /**
  * Reads the first of the positions that were found, cut where their bytes exceed the bound. Their events are
  * made only then: some may be large. (Of messages, the bytes of the text are counted.)
  */
-async function readPage(db: Database, found: FragmentSqlToken, bounds: PageBounds): Promise<LogPage> {
+async function readPage(
+  db: Database,
+  found: FragmentSqlToken,
+  after: number,
+  bounds: PageBounds,
+): Promise<LogPage> {
   const rows = await db.any(sql.type(foundRow)`
-    SELECT ends.oldest, coalesce(e.rows_found, 0) AS rows_found, ${eventColumns}
-    FROM (SELECT pruned_to + 1 AS oldest FROM log_epoch) AS ends
+    SELECT ends.*, coalesce(e.rows_found, 0) AS rows_found, ${eventColumns}
+    FROM (
+      SELECT pruned_to + 1 AS oldest, epoch, ${timeOf(after)} AS before_at FROM log_epoch
+    ) AS ends
     LEFT JOIN (
       SELECT x.*, place.rows_found
       FROM (
@@ -152,111 +175,8 @@ async function readPage(db: Database, found: FragmentSqlToken, bounds: PageBound
   const rowsFound = rows[0]?.rows_found ?? 0;
   const events = rows.filter((row): row is FoundEvent => row.position !== null);
   const complete = events.length === rowsFound && rowsFound < bounds.limit;
-  return { events, complete, oldest: rows[0]?.oldest ?? 1 };
-}
-
-/** Who asks for a stream, for what and from where: a session by its id and user, or by its cookie. */
-export interface OpeningRequest {
-  session_id: string | null;
-  user_id: string | null;
-  cookie_hash: Buffer | null;
-  discussion_id: string | null;
-  since: { epoch: string; position: number } | null;
-}
-
-const openingRow = z.object({
-  epoch: z.string(),
-  newest: z.number(),
-  start: z.number(),
-  reset_reason: z.enum(["cursor_expired", "epoch_changed", "cursor_ahead"]).nullable(),
-  /** Null, as are the next two, if there is no such live session. */
-  session_id: z.uuid().nullable(),
-  user_id: z.uuid().nullable(),
-  expires_at: z.string().nullable(),
-  standing: z.enum(["owner", "admin", "member", "visitor"]).nullable(),
-  discussion_ids: z.array(z.uuid()),
-  /** JSON: of which of them no longer, and where each membership ended. Null: of all of them still. */
-  left: z.string().nullable(),
-});
-
-export type Opening = z.infer<typeof openingRow>;
-
-/**
- * All that streams need to begin, one opening per request, in order, from one snapshot: whether its session
- * lives, where in the log the stream starts (at its cursor, or at the newest position), and of which
- * discussions the user was a member at that point: the first change of a membership after it tells what was
- * before; without one, what is now was then. A hundred in one statement cost what five cost alone.
- */
-export async function readOpenings(
-  db: Database,
-  requests: readonly OpeningRequest[],
-): Promise<readonly Opening[]> {
-  return db.any(sql.type(openingRow)`
-    WITH ends AS MATERIALIZED (
-      SELECT l.epoch, l.pruned_to + 1 AS oldest, ${newestPosition} AS newest FROM log_epoch AS l
-    )
-    SELECT ends.epoch, ends.newest, began.start, judged.reset_reason,
-      s.id AS session_id, s.user_id, s.expires_at,
-      standing(r.discussion_id, s.user_id) AS standing,
-      array(
-        WITH changed AS (
-          SELECT DISTINCT ON (e.discussion_id) e.discussion_id, e.type
-          FROM events AS e
-          WHERE e.user_id = s.user_id AND e.position > began.start
-            AND e.type IN ('member.enrolled', 'member.added', 'member.removed', 'discussion.deleted')
-          ORDER BY e.discussion_id, e.position
-        ), mine AS (
-          SELECT m.discussion_id FROM members AS m WHERE m.user_id = s.user_id
-            AND NOT EXISTS (
-              SELECT FROM changed AS c
-              WHERE c.discussion_id = m.discussion_id AND c.type IN ('member.enrolled', 'member.added'))
-          UNION
-          SELECT c.discussion_id FROM changed AS c WHERE c.type IN ('member.removed', 'discussion.deleted')
-        )
-        SELECT discussion_id FROM mine WHERE r.discussion_id IS NULL OR discussion_id = r.discussion_id
-      ) AS discussion_ids,
-      (
-        SELECT json_object_agg(ended.discussion_id,
-          json_build_object('position', ended.position, 'at', ended.at)) FROM (
-          SELECT e.discussion_id, max(e.position) AS position, wire_time(max(e.at)) AS at FROM events AS e
-          WHERE e.user_id = s.user_id AND e.position > began.start AND e.type = 'member.removed'
-            AND NOT EXISTS (
-              SELECT FROM members AS m WHERE m.discussion_id = e.discussion_id AND m.user_id = s.user_id)
-          GROUP BY e.discussion_id
-        ) AS ended
-      ) AS "left"
-    FROM ${openingRequests(requests)} CROSS JOIN ends
-    CROSS JOIN LATERAL (
-      SELECT CASE
-        WHEN r.epoch <> ends.epoch THEN 'epoch_changed'
-        WHEN r.position > ends.newest THEN 'cursor_ahead'
-        WHEN r.position < ends.oldest - 1 THEN 'cursor_expired'
-      END AS reset_reason
-    ) AS judged
-    CROSS JOIN LATERAL (
-      SELECT CASE WHEN judged.reset_reason IS NULL THEN coalesce(r.position, ends.newest) ELSE ends.newest
-      END AS start
-    ) AS began
-    LEFT JOIN LATERAL (
-      SELECT * FROM sessions AS given WHERE given.id = r.session_id AND given.user_id = r.user_id
-      UNION ALL
-      SELECT * FROM sessions AS given WHERE given.cookie_hash = decode(r.cookie_hash, 'hex')
-    ) AS s ON s.revoked_at IS NULL AND s.expires_at > now()
-    ORDER BY r.place
-  `);
-}
-
-function openingRequests(requests: readonly OpeningRequest[]) {
-  const column = (read: (request: OpeningRequest) => string | number | null, type: string) =>
-    sql.array(requests.map(read), type);
-  return sql.fragment`unnest(
-    ${column((request) => request.session_id, "uuid")},
-    ${column((request) => request.user_id, "uuid")},
-    ${column((request) => request.cookie_hash?.toString("hex") ?? null, "text")},
-    ${column((request) => request.discussion_id, "uuid")},
-    ${column((request) => request.since?.epoch ?? null, "text")},
-    ${column((request) => request.since?.position ?? null, "int8")}
-  ) WITH ORDINALITY AS r (session_id, user_id, cookie_hash, discussion_id, epoch, position, place)`;
+  const { oldest = 1, epoch = "", before_at: at = null } = rows[0] ?? {};
+  return { events, complete, oldest, epoch, at };
 }
 
 /**
@@ -287,11 +207,18 @@ export async function pruneEvents(db: Database, days: number, limit: number): Pr
 
 /**
  * Begins a new history: all cursors given out before answer with a reset. With `from`, only if that is still
- * the epoch, so that of many instances which notice at once the first does it for all.
+ * the epoch.
  */
 export async function renewEpoch(db: Database, from?: string): Promise<void> {
-  await db.query(sql.unsafe`
-    UPDATE log_epoch SET epoch = substr(md5(gen_random_uuid()::text), 1, 8)
-    WHERE ${from ?? null}::text IS NULL OR epoch = ${from ?? null}::text
+  await db.query(sql.unsafe`SELECT renew_epoch(${from ?? null}::text)`);
+}
+
+/**
+ * Renews the epoch if the database is a copy of the one that served last, restored from a backup; tells
+ * whether it did. See settle_log().
+ */
+export async function settleLog(db: Database, hasFollowed: boolean): Promise<boolean> {
+  return db.oneFirst(sql.type(z.object({ renewed: z.boolean() }))`
+    SELECT settle_log(${hasFollowed}) AS renewed
   `);
 }

@@ -11,9 +11,14 @@ export interface Pipeline {
   end(): Promise<void>;
 }
 
-/** `lanes` connections, each made when first needed, and anew after a loss. */
-export function openPipeline(target: DriverTarget, limits: DriverLimits, lanes: number): Pipeline {
-  const all = Array.from({ length: lanes }, () => createLane(target, limits));
+/** `lanes` connections, each made when first needed, and anew after a loss; `onConnected` is told of each. */
+export function openPipeline(
+  target: DriverTarget,
+  limits: DriverLimits,
+  lanes: number,
+  onConnected: () => void,
+): Pipeline {
+  const all = Array.from({ length: lanes }, () => createLane(target, limits, onConnected));
   return {
     query: (name, text, values) => {
       const freest = all.reduce((best, lane) => (lane.unanswered() < best.unanswered() ? lane : best));
@@ -27,7 +32,7 @@ interface Lane extends Pipeline {
   unanswered(): number;
 }
 
-function createLane(target: DriverTarget, limits: DriverLimits): Lane {
+function createLane(target: DriverTarget, limits: DriverLimits, onConnected: () => void): Lane {
   let opening: Promise<Connection> | undefined;
   let unanswered = 0;
   let ended = false;
@@ -40,6 +45,7 @@ function createLane(target: DriverTarget, limits: DriverLimits): Lane {
       connection.end().catch(() => {});
       throw error;
     }
+    onConnected();
     return connection;
   };
   const forget = () => {

@@ -1250,6 +1250,21 @@ CREATE OR REPLACE FUNCTION public.log_lock_key()
  IMMUTABLE
 AS $function$ SELECT 5521862 $function$;
 
+CREATE OR REPLACE FUNCTION public.log_place()
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+AS $function$
+BEGIN
+  RETURN concat_ws('.', (SELECT system_identifier FROM pg_control_system()),
+    (SELECT oid FROM pg_database WHERE datname = current_database()), 'log_epoch'::regclass::oid,
+    left(pg_walfile_name(pg_current_wal_lsn()), 8));
+EXCEPTION WHEN insufficient_privilege OR undefined_function OR feature_not_supported
+  OR object_not_in_prerequisite_state THEN
+  RETURN '';
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.mark_read(session_ids uuid[], user_ids uuid[], discussion_ids uuid[], seqs bigint[])
  RETURNS TABLE(answer text)
  LANGUAGE plpgsql
@@ -1717,6 +1732,20 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.renew_epoch(of_epoch text)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  UPDATE log_epoch SET epoch = substr(md5(gen_random_uuid()::text), 1, 8)
+  WHERE of_epoch IS NULL OR epoch = of_epoch;
+  IF FOUND THEN
+    INSERT INTO log_home (home) VALUES (log_place())
+    ON CONFLICT (only_row) DO UPDATE SET home = excluded.home;
+  END IF;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.renew_instance(of_instance uuid, lease_ms integer, may_end boolean)
  RETURNS TABLE(is_new boolean, present bigint, ended uuid[], next_end_ms integer)
  LANGUAGE plpgsql
@@ -2116,6 +2145,28 @@ CREATE OR REPLACE FUNCTION public.set_reaction(of_session uuid, actor uuid, of_d
  LANGUAGE sql
 AS $function$
   SELECT change_reaction(of_session, actor, of_discussion, of_seq, of_emoji, present, most_kinds, NULL)
+$function$;
+
+CREATE OR REPLACE FUNCTION public.settle_log(has_followed boolean)
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  here text := log_place();
+  known text;
+BEGIN
+  INSERT INTO log_home (home) VALUES (here) ON CONFLICT (only_row) DO NOTHING;
+  SELECT h.home INTO known FROM log_home AS h FOR UPDATE;
+  IF known = here THEN
+    RETURN false;
+  END IF;
+  IF has_followed AND regexp_replace(known, '[^.]*$', '') = regexp_replace(here, '[^.]*$', '') THEN
+    UPDATE log_home SET home = here;
+    RETURN false;
+  END IF;
+  PERFORM renew_epoch(NULL);
+  RETURN true;
+END
 $function$;
 
 CREATE OR REPLACE FUNCTION public.shares_presence(of_user uuid, reader uuid)

@@ -1,5 +1,5 @@
 import type { Pool } from "../../sql/database.ts";
-import type { Opening, OpeningRequest } from "../../sql/log.ts";
+import type { Opening, OpeningRequest } from "../../sql/openings.ts";
 import { findLiveSession, findSessionByCookie, type Session, takeTicket } from "../../sql/sessions.ts";
 import { hashSecret } from "../commands/secrets.ts";
 import type { Tokens } from "../commands/tokens.ts";

@@ -1,5 +1,5 @@
 import type { Pool } from "../../sql/database.ts";
-import { type Opening, type OpeningRequest, readOpenings } from "../../sql/log.ts";
+import { type Opening, type OpeningRequest, readOpenings } from "../../sql/openings.ts";
 import { Failure } from "../errors.ts";
 import { limits } from "../limits.ts";
 

@@ -1,12 +1,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "pino";
 import type { Pool } from "../../sql/database.ts";
-import { type LogEvent, type LogPage, readEvents, readLogEnd, renewEpoch } from "../../sql/log.ts";
-import { rewritingTypes } from "../events.ts";
+import { type LogEvent, type LogPage, readEvents, readLogEnd, renewEpoch, settleLog } from "../../sql/log.ts";
 import { limits } from "../limits.ts";
+import { repeat } from "../repeat.ts";
 import { within } from "../within.ts";
 import { type Announcement, parseAnnouncement, readRange } from "./announcement.ts";
 import { Arrivals } from "./arrivals.ts";
+import { type Bookmark, isSame, markEnd } from "./bookmark.ts";
 import { EncodedEvent } from "./encoding.ts";
 import { type Listener, startListener } from "./listener.ts";
 import { RecentEvents } from "./recent.ts";
@@ -33,22 +34,23 @@ export class Feed {
   #options: FeedOptions;
   #recent = new RecentEvents(limits.recentEvents, limits.recentBytes);
   #listener: Listener | undefined;
-  #watchdog: NodeJS.Timeout | undefined;
+  #stopWatchdog = () => {};
   #epoch = "";
   #position = 0;
   /** When the event at the position happened; empty while that was not seen. */
   #at = "";
+  /** False: what comes next may be of another log, until the table was read. */
+  #isVerified = true;
   #reading = false;
   #readAgain = false;
   #announced: Announcement[] = [];
   #healthy = false;
   #stopped = false;
-  #deafChecks = 0;
   /** The newest position that a NOTIFY told of, or that was read after listening began. */
   #heardTo = 0;
   /** The log's end at the last check: by the next one it must have been heard of. */
   #owed = 0;
-  #onFirstListening = () => {};
+  #firstListening = Promise.withResolvers<void>();
   #arrivals = new Arrivals();
 
   constructor(options: FeedOptions) {
@@ -92,39 +94,47 @@ export class Feed {
 
   /** Begins at the log's end, with the newest events in memory, and listens. Throws what Postgres throws. */
   async start(): Promise<void> {
+    if (await settleLog(this.#options.pool, false)) {
+      this.#options.log.warn("the database is a copy, restored from a backup: the log has a new epoch");
+    }
     const { epoch, oldest, newest } = await readLogEnd(this.#options.pool, 0);
     this.#epoch = epoch;
     this.#position = Math.max(oldest - 1, newest - limits.recentEvents / 2);
     // Nobody is connected yet: reading the newest events only fills the memory, for clients that come back.
     await this.#readToEnd();
     this.#healthy = true;
-    const listening = new Promise<void>((resolve) => {
-      this.#onFirstListening = resolve;
-    });
-    this.#listen();
-    this.#scheduleWatchdog();
-    await within(limits.listenerConnectMs, listening);
-  }
-
-  stop(): void {
-    this.#stopped = true;
-    clearTimeout(this.#watchdog);
-    this.#listener?.stop();
-  }
-
-  #listen(): void {
-    this.#listener?.stop();
     this.#listener = startListener({
       ...this.#options.listen,
       log: this.#options.log,
       channels: { events: (payload) => this.#hear(payload), signals: this.#options.onSignal },
-      onConnected: () => {
-        this.#onFirstListening();
-        void this.#readGap().then(() => {
-          this.#heardTo = Math.max(this.#heardTo, this.#position);
-        });
+      onLost: () => {
+        this.#isVerified = false;
       },
+      onConnected: () => void this.#listening(),
     });
+    this.#stopWatchdog = repeat(limits.watchdogMs, () => this.#check());
+    await within(limits.listenerConnectMs, this.#firstListening.promise);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#stopWatchdog();
+    this.#listener?.stop();
+  }
+
+  async #listening(): Promise<void> {
+    this.#firstListening.resolve();
+    await this.verify();
+    this.#heardTo = Math.max(this.#heardTo, this.#position);
+  }
+
+  /**
+   * To be called when a connection to Postgres is a new one: there may be another server at its end, with
+   * another log, in which positions come a second time. Nothing is believed before the table was read.
+   */
+  verify(): Promise<void> {
+    this.#isVerified = false;
+    return this.#readGap();
   }
 
   /**
@@ -133,6 +143,7 @@ export class Feed {
    */
   take(events: readonly LogEvent[]): void {
     if (this.#reading || this.#stopped || events[0]?.position !== this.#position + 1) return;
+    if (!this.#isVerified) return void this.#readGap();
     try {
       this.#apply(events);
     } catch (error) {
@@ -159,7 +170,7 @@ export class Feed {
       // Kept for after the read, so that under load the feed goes back to announced events.
       if (this.#announced.length < limits.announcedWaiting) this.#announced.push(announcement);
       else this.#readAgain = true;
-    } else if (announcement.events && announcement.from <= this.#position + 1) {
+    } else if (this.#isVerified && announcement.events && announcement.from <= this.#position + 1) {
       this.#apply(announcement.events);
     } else {
       void this.#readGap();
@@ -176,11 +187,13 @@ export class Feed {
     try {
       do {
         this.#readAgain = false;
+        this.#isVerified = true;
         await this.#readToEnd();
         this.#takeAnnounced();
       } while (this.#readAgain && !this.#stopped);
     } catch (error) {
       this.#healthy = false;
+      this.#isVerified = false;
       if (!this.#stopped) this.#options.log.warn({ err: error }, "cannot read the log");
     } finally {
       this.#reading = false;
@@ -191,7 +204,10 @@ export class Feed {
   async #readToEnd(): Promise<void> {
     let page: LogPage;
     do {
-      page = await readEvents(this.#options.pool, this.#position, limits.logPage);
+      const seen = this.#bookmark();
+      page = await readEvents(this.#options.pool, seen.position, limits.logPage);
+      if (!isSame(page, seen)) return await this.#beginAgain(seen, page.epoch);
+      if (this.#epoch !== seen.epoch) return;
       this.#apply(page.events);
     } while (!page.complete && !this.#stopped);
   }
@@ -201,14 +217,13 @@ export class Feed {
     this.#announced = [];
     for (const { from, to, events } of announced) {
       if (to <= this.#position) continue;
-      if (events && from <= this.#position + 1) this.#apply(events);
+      if (this.#isVerified && events && from <= this.#position + 1) this.#apply(events);
       else this.#readAgain = true;
     }
   }
 
   #apply(events: readonly LogEvent[]): void {
     const fresh: EncodedEvent[] = [];
-    let erased = "";
     for (const event of events) {
       if (event.position <= this.#position) continue;
       if (event.position !== this.#position + 1) {
@@ -220,26 +235,11 @@ export class Feed {
       const encoded = new EncodedEvent(this.#epoch, event);
       this.#position = event.position;
       this.#at = event.at;
-      // One event for each former member, all in a row.
-      if (event.type === "discussion.deleted" && erased !== event.discussion_id) {
-        erased = event.discussion_id;
-        this.#recent.erase(erased);
-      }
-      if (rewritingTypes.has(event.type)) this.#recent.rewrite(event);
       this.#recent.push(encoded);
       fresh.push(encoded);
     }
     if (fresh.length > 0) this.#options.onEvents(fresh);
     this.#arrivals.tell(this.#position);
-  }
-
-  #scheduleWatchdog(): void {
-    if (this.#stopped) return;
-    const run = async () => {
-      await this.#check();
-      this.#scheduleWatchdog();
-    };
-    this.#watchdog = setTimeout(run, limits.watchdogMs * (0.75 + Math.random() / 2));
   }
 
   /**
@@ -249,18 +249,17 @@ export class Feed {
   async #check(): Promise<void> {
     try {
       // What comes in while the question is under way must not be compared with its answer.
-      const seen = { position: this.#position, at: this.#at };
+      const seen = this.#bookmark();
       const log = await within(limits.watchdogMs * 2, readLogEnd(this.#options.pool, seen.position));
-      const isPruned = seen.position < log.oldest;
-      const isSame = log.newest >= seen.position && (seen.at === "" || isPruned || log.at === seen.at);
-      if (log.epoch !== this.#epoch || !isSame) return await this.#beginAgain(log.epoch);
-      this.#replaceDeafListener();
+      if (log.newest < seen.position || !isSame(log, seen)) return await this.#beginAgain(seen, log.epoch);
+      if (log.has_moved && (await settleLog(this.#options.pool, true))) return await this.#beginAgain(seen);
+      this.#listener?.check();
       const { newest } = log;
       if (newest > this.#position) await sleep(limits.watchdogMs / 8);
       const isUnheard = newest > this.#position || this.#owed > this.#heardTo;
       if (isUnheard && this.#listener?.isConnected() && !this.#reading) {
         this.#options.log.warn({ heard: this.#heardTo, newest }, "no notification came: listening anew");
-        this.#listen();
+        this.#listener.renew();
       }
       this.#owed = newest;
       if (newest > this.#position) await this.#readGap();
@@ -271,30 +270,27 @@ export class Feed {
     }
   }
 
-  /** pg-listen tries again by itself, but not after a LISTEN that failed or was never answered. */
-  #replaceDeafListener(): void {
-    this.#deafChecks = this.#listener?.isConnected() ? 0 : this.#deafChecks + 1;
-    if (this.#deafChecks < limits.deafChecks) return;
-    this.#deafChecks = 0;
-    this.#options.log.warn("the listener does not come back: listening anew");
-    this.#listen();
-  }
-
   /**
    * The log is not the one that was followed: a backup was restored, or a standby took over that had not got
    * all of it. Positions then come a second time with other events, so the history gets a new name, unless it
    * has one already: cursors of the lost one must not be believed.
    */
-  async #beginAgain(epoch: string): Promise<void> {
-    this.#options.log.error({ position: this.#position, epoch }, "the log is not the one it was");
-    if (epoch === this.#epoch) await renewEpoch(this.#options.pool, epoch);
-    const log = await readLogEnd(this.#options.pool, 0);
-    this.#epoch = log.epoch;
-    this.#position = log.newest;
-    this.#at = "";
-    this.#heardTo = log.newest;
+  async #beginAgain({ epoch, position }: Bookmark, itsEpoch = ""): Promise<void> {
+    // Somebody else has seen it at the same time, and it is done.
+    if (this.#epoch !== epoch) return;
+    this.#options.log.error({ position, epoch: itsEpoch }, "the log is not the one it was");
+    if (epoch === itsEpoch) await renewEpoch(this.#options.pool, epoch);
+    const end = await markEnd(this.#options.pool);
+    this.#epoch = end.epoch;
+    this.#position = end.position;
+    this.#at = end.at;
+    this.#heardTo = end.position;
     this.#owed = 0;
     this.#recent.clear();
     this.#options.onBreak();
+  }
+
+  #bookmark(): Bookmark {
+    return { epoch: this.#epoch, position: this.#position, at: this.#at };
   }
 }

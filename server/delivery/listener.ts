@@ -9,12 +9,18 @@ export interface ListenerOptions {
   log: Logger;
   /** What to do with the payloads of each channel that is listened to. */
   channels: Readonly<Record<string, (payload: string) => void>>;
+  /** The connection is lost: what is announced next may come from another server. */
+  onLost(): void;
   /** LISTEN is in force, for the first time or again: what was announced before may have been missed. */
   onConnected(): void;
 }
 
 export interface Listener {
   isConnected(): boolean;
+  /** Gives up the connection for a new one. */
+  renew(): void;
+  /** Looks after the connection, from time to time. */
+  check(): void;
   stop(): void;
 }
 
@@ -23,6 +29,30 @@ export interface Listener {
  * a dead connection from a quiet one; the feed's watchdog does.
  */
 export function startListener(options: ListenerOptions): Listener {
+  let subscription = subscribe(options);
+  let deafChecks = 0;
+  const renew = () => {
+    subscription.stop();
+    options.onLost();
+    subscription = subscribe(options);
+  };
+  /** pg-listen tries again by itself, but not after a LISTEN that failed or was never answered. */
+  const check = () => {
+    deafChecks = subscription.isConnected() ? 0 : deafChecks + 1;
+    if (deafChecks < limits.deafChecks) return;
+    deafChecks = 0;
+    options.log.warn("the listener does not come back: listening anew");
+    renew();
+  };
+  return {
+    isConnected: () => subscription.isConnected(),
+    renew,
+    check,
+    stop: () => subscription.stop(),
+  };
+}
+
+function subscribe(options: ListenerOptions): Pick<Listener, "isConnected" | "stop"> {
   let connected = false;
   let stopped = false;
   // pg-listen's close() waits for the server's goodbye, which a dead connection never brings: keep the
@@ -47,6 +77,7 @@ export function startListener(options: ListenerOptions): Listener {
   for (const [channel, take] of channels) subscriber.notifications.on(channel, (text) => take(text ?? ""));
   subscriber.events.on("reconnect", () => {
     connected = false;
+    options.onLost();
   });
   subscriber.events.on("connected", () => void listen());
   subscriber.events.on("error", (error) => {

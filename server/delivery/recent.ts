@@ -1,4 +1,5 @@
 import type { LogEvent } from "../../sql/log.ts";
+import { rewritingTypes } from "../events.ts";
 import type { EncodedEvent } from "./encoding.ts";
 
 /**
@@ -11,14 +12,23 @@ export class RecentEvents {
   #events: EncodedEvent[] = [];
   #first = 0;
   #bytes = 0;
+  /** The discussion that was erased last. */
+  #erased = "";
 
   constructor(mostEvents: number, mostBytes: number) {
     this.#mostEvents = mostEvents;
     this.#mostBytes = mostBytes;
   }
 
-  /** Appends the event of the next position. */
+  /** Appends the event of the next position, and does to those before what it did to them in the database. */
   push(encoded: EncodedEvent): void {
+    const { event } = encoded;
+    // One event for each former member, all in a row.
+    if (event.type === "discussion.deleted" && this.#erased !== event.discussion_id) {
+      this.#erased = event.discussion_id;
+      this.#erase(event.discussion_id);
+    }
+    if (rewritingTypes.has(event.type)) this.#rewrite(event);
     this.#events.push(encoded);
     this.#bytes += weight(encoded);
     while (this.#events.length - this.#first > this.#mostEvents || this.#bytes > this.#mostBytes)
@@ -37,8 +47,8 @@ export class RecentEvents {
     return this.#events.slice(this.#first + (position + 1 - oldest));
   }
 
-  /** Does to a deleted discussion's events what the database did to them: their text must not be replayed. */
-  erase(discussionId: string): void {
+  /** Of a deleted discussion: its text must not be replayed. */
+  #erase(discussionId: string): void {
     for (let index = this.#first; index < this.#events.length; index++) {
       const encoded = this.#events[index];
       if (encoded?.event.discussion_id !== discussionId || encoded.event.user_id !== "") continue;
@@ -48,11 +58,8 @@ export class RecentEvents {
     }
   }
 
-  /**
-   * Does to the events that told of a message what its edit or deletion did to them in the database: they
-   * tell it as it is now, with the reactions of their time.
-   */
-  rewrite(change: LogEvent): void {
+  /** Events that told of a message which was edited or deleted tell it as it is now, with their reactions. */
+  #rewrite(change: LogEvent): void {
     const prefix = prefixOf(change);
     // Alike in all of them but for the reactions.
     let told = change.type === "message.updated" ? cut(change.data) : null;

@@ -43,6 +43,54 @@ LANGUAGE sql STABLE AS $$
     WHERE m.discussion_id = of_discussion AND m.seq <= of_seq ORDER BY m.seq DESC LIMIT 1), false)
 $$;
 
+-- Where this database is: a copy of it is somewhere else, be it restored from a dump (into another cluster,
+-- database or table) or from a base backup (on another timeline, which a failover has, too). Not known on a
+-- Postgres that does not tell.
+CREATE OR REPLACE FUNCTION log_place() RETURNS text LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN concat_ws('.', (SELECT system_identifier FROM pg_control_system()),
+    (SELECT oid FROM pg_database WHERE datname = current_database()), 'log_epoch'::regclass::oid,
+    left(pg_walfile_name(pg_current_wal_lsn()), 8));
+EXCEPTION WHEN insufficient_privilege OR undefined_function OR feature_not_supported
+  OR object_not_in_prerequisite_state THEN
+  RETURN '';
+END
+$$;
+
+-- Begins a new history: all cursors given out before answer with a reset. With `of_epoch`, only if that is
+-- still the epoch, so that of many instances which notice at once the first does it for all.
+CREATE OR REPLACE FUNCTION renew_epoch(of_epoch text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE log_epoch SET epoch = substr(md5(gen_random_uuid()::text), 1, 8)
+  WHERE of_epoch IS NULL OR epoch = of_epoch;
+  IF FOUND THEN
+    INSERT INTO log_home (home) VALUES (log_place())
+    ON CONFLICT (only_row) DO UPDATE SET home = excluded.home;
+  END IF;
+END
+$$;
+
+-- Renews the epoch if the log is not where it was when it last served: what clients know of may be lost. An
+-- instance that has followed it without a break knows better after a mere failover. Tells whether it did.
+CREATE OR REPLACE FUNCTION settle_log(has_followed boolean) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  here text := log_place();
+  known text;
+BEGIN
+  INSERT INTO log_home (home) VALUES (here) ON CONFLICT (only_row) DO NOTHING;
+  SELECT h.home INTO known FROM log_home AS h FOR UPDATE;
+  IF known = here THEN
+    RETURN false;
+  END IF;
+  IF has_followed AND regexp_replace(known, '[^.]*$', '') = regexp_replace(here, '[^.]*$', '') THEN
+    UPDATE log_home SET home = here;
+    RETURN false;
+  END IF;
+  PERFORM renew_epoch(NULL);
+  RETURN true;
+END
+$$;
+
 -- The log's append. Positions are given out here and, for messages, by send_messages() or their trigger; all
 -- under lock_log().
 

@@ -1,0 +1,154 @@
+// time limit: 480 s
+import assert from "node:assert/strict";
+import { test } from "uvu";
+import type { Parley } from "../../server/parley.ts";
+import { Client, type Json, register } from "../support/client.ts";
+import { type OwnPostgres, query, withPostgres } from "../support/postgres.ts";
+import { runScript } from "../support/process.ts";
+import { type Road, withRoad } from "../support/road.ts";
+import { eventually, startTestParley } from "../support/server.ts";
+import { type Backup, database, files, recovery } from "./backups.ts";
+import { Follower } from "./follower.ts";
+
+/** What was said before the backup, and after it. */
+const kept = 5;
+const lost = 10;
+
+interface Scene {
+  postgres: OwnPostgres;
+  road: Road;
+  ann: Client;
+  discussionId: string;
+  /** There all the time; away since before the restore. */
+  present: Follower[];
+  away: Follower[];
+  start(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+async function withScene(act: (scene: Scene) => Promise<void>): Promise<void> {
+  await withPostgres((postgres) =>
+    withRoad(postgres.url, async (road) => {
+      let running: Parley[] = [];
+      let ports: (string | undefined)[] = [undefined, undefined];
+      const start = async () => {
+        for (const PORT of ports) running.push(await startTestParley(road.url, PORT ? { PORT } : {}));
+        ports = running.map(({ url }) => new URL(url).port);
+      };
+      const stop = async () => {
+        await Promise.all(running.map((parley) => parley.close()));
+        running = [];
+      };
+      const followers: Follower[] = [];
+      try {
+        await start();
+        const [first, second] = running.map(({ url }) => url) as [string, string];
+        const ann = await register(first, "ann");
+        const group = await ann.ok("POST", "/discussions", { kind: "group", name: "a", member_ids: [] });
+        const elsewhere = Object.assign(new Client(second), { token: ann.token, user: ann.user });
+        for (const client of [ann, elsewhere]) {
+          for (const kind of ["sse", "ws", "sse", "ws"] as const) {
+            followers.push(new Follower(kind, client, group.id));
+          }
+        }
+        const away = followers.filter((_, index) => index % 4 > 1);
+        const present = followers.filter((follower) => !away.includes(follower));
+        await act({ postgres, road, ann, discussionId: group.id, present, away, start, stop });
+      } finally {
+        await Promise.all(followers.map((follower) => follower.pause().catch(() => {})));
+        await stop();
+      }
+    }),
+  );
+}
+
+async function say({ ann, discussionId }: Scene, count: number, what: string): Promise<void> {
+  for (let i = 0; i < count; i++) {
+    const message = { content: `${what} ${i}`, client_id: `${what} ${i}` };
+    await eventually(() => ann.ok("POST", `/discussions/${discussionId}/messages`, message), 30_000);
+  }
+}
+
+/** As an instance would that works already, while ours do not reach Postgres. */
+async function sayByHand({ postgres, ann, discussionId }: Scene, count: number): Promise<void> {
+  for (let i = 0; i < count; i++) {
+    await query(
+      postgres.url,
+      "INSERT INTO messages (discussion_id, sender_id, content) VALUES ($1, $2, 'grown ' || $3)",
+      [discussionId, ann.user.id, i],
+    );
+  }
+}
+
+interface Plan {
+  backup: Backup;
+  isRunning: boolean;
+  /** Before our instances see it, the restored log is longer than the lost one. */
+  hasGrown: boolean;
+  newEpoch: boolean;
+}
+
+async function restore(scene: Scene, { backup, isRunning, hasGrown, newEpoch }: Plan): Promise<void> {
+  const { postgres, road } = scene;
+  await say(scene, kept, "kept");
+  road.trap(true);
+  await backup.make(postgres);
+  road.trap(false);
+  await say(scene, lost, "lost");
+  for (const follower of [...scene.present, ...scene.away]) {
+    await eventually(() => follower.load(), 30_000);
+    assert.equal(follower.known.size, kept + lost);
+  }
+  for (const follower of scene.present) follower.follow();
+  if (!isRunning) await scene.stop();
+  road.trap(true);
+  await backup.restore(postgres);
+  if (hasGrown) await sayByHand(scene, 2 * lost);
+  if (newEpoch) {
+    const env = { DATABASE_URL: postgres.url };
+    assert.equal((await runScript("scripts/new-epoch.ts", env)).code, 0);
+  }
+  road.trap(false);
+  if (!isRunning) await scene.start();
+}
+
+async function assertReset(plan: Plan): Promise<void> {
+  await withScene(async (scene) => {
+    await restore(scene, plan);
+    await say(scene, 3, "after");
+    for (const follower of scene.away) follower.follow();
+    await say(scene, 3, "later");
+    const reader = new Follower("sse", scene.ann, scene.discussionId);
+    await reader.load();
+    const stored = [...reader.known].map(([seq, content]) => ({ seq, content }) as Json);
+    assert.equal(stored.length, kept + (plan.hasGrown ? 2 * lost : 0) + 6);
+    for (const follower of [...scene.present, ...scene.away]) {
+      await eventually(() => follower.assertExact(stored), 30_000);
+      await follower.pause();
+      assert.equal(follower.resets.length, 1, `resets: ${follower.resets}`);
+      assert.match(String(follower.resets[0]), /^(epoch_changed|cursor_ahead)$/);
+    }
+  });
+}
+
+function nameOf({ backup, isRunning, hasGrown, newEpoch }: Plan): string {
+  const when = isRunning ? "under running instances" : "while no instance ran";
+  const how = hasGrown ? "has outgrown the lost log" : "is shorter than the lost log";
+  return `${backup.name}, restored ${when}, ${how}${newEpoch ? ", with new-epoch" : ""}: one reset each`;
+}
+
+const plans: Plan[] = [
+  ...[files, recovery, database].flatMap((backup) =>
+    [false, true].map((hasGrown) => ({ backup, isRunning: true, hasGrown, newEpoch: false })),
+  ),
+  { backup: files, isRunning: false, hasGrown: false, newEpoch: false },
+  // Nothing in these files tells that they are old, and nobody who would know was there: hence new-epoch.
+  { backup: files, isRunning: false, hasGrown: true, newEpoch: true },
+  { backup: recovery, isRunning: false, hasGrown: true, newEpoch: false },
+  { backup: recovery, isRunning: false, hasGrown: true, newEpoch: true },
+  { backup: database, isRunning: false, hasGrown: true, newEpoch: false },
+];
+
+for (const plan of plans) test(nameOf(plan), () => assertReset(plan));
+
+test.run();

@@ -47,11 +47,12 @@ export interface Ended {
 export async function withProgram(
   env: NodeJS.ProcessEnv,
   act: (program: Program) => Promise<void>,
+  folder = root,
 ): Promise<void> {
   const database = env.DATABASE_URL || env.DATA_DIR ? undefined : await createTestDatabase();
   const databaseUrl = env.DATABASE_URL ?? database?.url ?? "";
   try {
-    const program = await startProgram({ ...env, DATABASE_URL: databaseUrl });
+    const program = await startProgram({ ...env, DATABASE_URL: databaseUrl }, folder);
     try {
       await act(program);
     } finally {

@@ -1,3 +1,4 @@
+// time limit: 240 s
 import assert from "node:assert/strict";
 import { test } from "uvu";
 import { migrate, readStanding } from "../sql/migrate.ts";

@@ -129,7 +129,7 @@ async function catchUp(kind: StreamKind, client: Client, since: string) {
   }
 }
 
-test("a log that is pruned while streams open: each hears all that follows its cursor, or is reset, once", () =>
+test("a log that is pruned while streams open: each hears all after its cursor, or is reset, once", () =>
   withLongLog(async (t, _, late, group) => {
     const epoch = group.cursor.split(".")[0];
     const first = Number(group.cursor.split(".")[1]);

@@ -1,4 +1,5 @@
 import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
 import { appendFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -75,5 +76,24 @@ export const database: Backup = {
     await postgres.start();
     await query(serverOf(postgres), "DROP DATABASE parley WITH (FORCE)");
     await query(serverOf(postgres), "ALTER DATABASE backup RENAME TO parley");
+  },
+};
+
+/** Of the Postgres of TEST_POSTGRES_BIN; the embedded one comes without. */
+const programs = process.env.TEST_POSTGRES_BIN ?? "";
+export const hasDump = programs !== "" && existsSync(join(programs, "pg_dump"));
+const dumpOf = ({ home }: OwnPostgres) => join(home, "backup.dump");
+
+/** Into the same database, in which only the tables are others. */
+export const dump: Backup = {
+  name: "a dump",
+  make: async (postgres) => {
+    await run(join(programs, "pg_dump"), ["-Fc", "-f", dumpOf(postgres), postgres.url]);
+  },
+  restore: async (postgres) => {
+    await postgres.crash();
+    await postgres.start();
+    const options = ["--clean", "--if-exists", "--exit-on-error", "-d", postgres.url];
+    await run(join(programs, "pg_restore"), [...options, dumpOf(postgres)]);
   },
 };

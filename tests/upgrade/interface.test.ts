@@ -95,4 +95,17 @@ test("nothing is dropped by sql/functions, where statements of running servers u
   }
 });
 
+test("an index on a table that is there already may have been built before", async () => {
+  const folder = new URL("../../migrations/", import.meta.url);
+  const first = 13; // Those before it are out.
+  for await (const file of glob("*.sql", { cwd: folder })) {
+    if (Number.parseInt(file, 10) < first) continue;
+    const text = await readFile(new URL(file, folder), "utf8");
+    for (const [index, ifNot, table] of text.matchAll(/^CREATE (?:UNIQUE )?INDEX (IF NOT )?.* ON (\w+)/gm)) {
+      const isNew = new RegExp(`^CREATE (?:UNLOGGED )?TABLE ${table}\\b`, "m").test(text);
+      assert.ok(isNew || ifNot, `${file}: ${index}: IF NOT EXISTS; see docs/upgrading.md`);
+    }
+  }
+});
+
 test.run();

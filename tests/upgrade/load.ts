@@ -79,7 +79,9 @@ async function startCaller(service: { urls: readonly string[] }, random: Random)
     if (!response) return null;
     const text = await response.text();
     const isLater = response.status === 503 && response.headers.has("retry-after");
-    if (!response.ok && !isLater) failures.push(`${method} ${path} → ${response.status} ${text}`);
+    // What a step that got no answer was to make may not be there: 404 is an answer.
+    const isWrong = response.status === 400 || (response.status >= 500 && !isLater);
+    if (isWrong) failures.push(`${method} ${path} → ${response.status} ${text}`);
     return response.ok && text !== "" ? JSON.parse(text) : null;
   };
   const walk = async () => {

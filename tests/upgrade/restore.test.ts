@@ -7,7 +7,7 @@ import { type OwnPostgres, query, withPostgres } from "../support/postgres.ts";
 import { runScript } from "../support/process.ts";
 import { type Road, withRoad } from "../support/road.ts";
 import { eventually, startTestParley } from "../support/server.ts";
-import { type Backup, database, files, recovery } from "./backups.ts";
+import { type Backup, database, dump, files, hasDump, recovery } from "./backups.ts";
 import { Follower } from "./follower.ts";
 
 /** What was said before the backup, and after it. */
@@ -150,5 +150,11 @@ const plans: Plan[] = [
 ];
 
 for (const plan of plans) test(nameOf(plan), () => assertReset(plan));
+
+if (!hasDump) console.log("SKIPPED: dumps, as TEST_POSTGRES_BIN names no folder with pg_dump");
+for (const isRunning of [true, false]) {
+  const plan = { backup: dump, isRunning, hasGrown: true, newEpoch: false };
+  (hasDump ? test : test.skip)(nameOf(plan), () => assertReset(plan));
+}
 
 test.run();

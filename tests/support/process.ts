@@ -52,7 +52,7 @@ export async function withProgram(
   const database = env.DATABASE_URL || env.DATA_DIR ? undefined : await createTestDatabase();
   const databaseUrl = env.DATABASE_URL ?? database?.url ?? "";
   try {
-    const program = await startProgram({ ...env, DATABASE_URL: databaseUrl }, folder);
+    const program = await startProgram({ ...env, DATABASE_URL: databaseUrl }, { folder });
     try {
       await act(program);
     } finally {

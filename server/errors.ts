@@ -34,6 +34,7 @@ export const errors = {
   range_not_satisfiable: [416, "Range not satisfiable"],
   upgrade_required: [426, "Upgrade required"],
   rate_limited: [429, "Too many requests"],
+  headers_too_large: [431, "Request header fields too large"],
   internal_error: [500, "Internal error"],
   unavailable: [503, "Temporarily unavailable"],
   overloaded: [503, "Overloaded"],

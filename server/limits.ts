@@ -102,6 +102,10 @@ export const limits = {
   formBytes: 16 * 1024,
   formHeaderBytes: 8 * 1024,
   formHeaders: 20,
+  /** How long a client whose request was given up may take to read why. */
+  hangUpMs: 2_000,
+  /** How often Node looks for requests that take too long. */
+  overdueMs: 5_000,
   /** What may pass of a body that nobody reads any more, so that its sender gets to read the answer. */
   discardedBytes: 16 * 1024 * 1024,
   discardMs: 5_000,

@@ -15,6 +15,7 @@ import { blockRoutes } from "./api/blocks.ts";
 import { changeRoutes, reactionRoutes } from "./api/changes.ts";
 import { discussionRoutes, discussionsRoutes } from "./api/discussions.ts";
 import { documentRoutes } from "./api/documents.ts";
+import { answerParserErrors, refuseMalformed } from "./api/malformed.ts";
 import { memberRoutes, membersRoutes, readRoutes } from "./api/members.ts";
 import { historyRoutes, messageRoutes } from "./api/messages.ts";
 import { createMetrics, metricsRoutes, renderMetrics } from "./api/metrics.ts";
@@ -25,6 +26,7 @@ import { presenceRoutes } from "./api/presence.ts";
 import { createRateLimits } from "./api/rate-limits.ts";
 import { Requests } from "./api/requests.ts";
 import { searchRoutes } from "./api/search.ts";
+import { Turns } from "./api/turns.ts";
 import { serveSockets } from "./api/upgrade.ts";
 import { meRoutes, userRoutes } from "./api/users.ts";
 import { createImages } from "./commands/images.ts";
@@ -194,6 +196,7 @@ async function listen(config: Config, parts: Parts, metrics: () => Promise<strin
     ...(await pageRoutes()),
   ];
   const app = createApp(parts, [...routes, ...documentRoutes(routes)]);
+  const turns = new Turns();
   const served = serve({
     manual: true,
     silent: true,
@@ -209,12 +212,19 @@ async function listen(config: Config, parts: Parts, metrics: () => Promise<strin
       keepAliveTimeout: 95_000,
       headersTimeout: 20_000,
       requestTimeout: limits.requestMs,
+      connectionsCheckingInterval: limits.overdueMs,
+      // malformed.ts refuses what has none, with a problem.
+      requireHostHeader: false,
       // Other upgrades (HTTP/2 over plain text, which curl offers) are answered as if not asked for.
-      shouldUpgradeCallback: (request) => request.headers.upgrade?.toLowerCase() === "websocket",
+      // So is a socket that is asked for behind something else: its frames would mix with that answer.
+      shouldUpgradeCallback: ({ headers, socket }) =>
+        headers.upgrade?.toLowerCase() === "websocket" && !turns.unfinished(socket),
     },
-    fetch: (request) => app.fetch(request),
+    fetch: refuseMalformed(parts, turns, (request) => app.fetch(request)),
   });
   const server = served.node?.server as Server;
+  turns.watch(server);
+  answerParserErrors(parts, server, turns);
   serveSockets(parts, server);
   await served.serve();
   return server;

@@ -41,6 +41,23 @@ export function toFailure(error: unknown, log: Logger): Failure {
 
 /** RFC 9457. */
 export function problemResponse(failure: Failure, requestId: string): HTTPResponse {
+  const { body, ...init } = problemOf(failure, requestId);
+  return new HTTPResponse(body, init);
+}
+
+/** The same where no route finishes the answer, and its connection ends with it. */
+export function finalProblem(failure: Failure, requestId: string) {
+  const { status, headers, body } = problemOf(failure, requestId);
+  const more = {
+    "x-request-id": requestId,
+    "x-content-type-options": "nosniff",
+    connection: "close",
+    "content-length": `${Buffer.byteLength(body)}`,
+  };
+  return { status, headers: { ...headers, ...more }, body };
+}
+
+function problemOf(failure: Failure, requestId: string) {
   const [status, title] = errors[failure.code];
   const body = JSON.stringify({
     type: "about:blank",
@@ -52,17 +69,15 @@ export function problemResponse(failure: Failure, requestId: string): HTTPRespon
     ...(failure.fields && { errors: failure.fields }),
     ...(failure.retryAfterSeconds && { retry_after: failure.retryAfterSeconds }),
   });
-  return new HTTPResponse(body, {
-    status,
-    headers: {
-      "content-type": "application/problem+json; charset=utf-8",
-      // What was not found may be there the next moment, and proxies keep some of these statuses unasked.
-      "cache-control": "no-store",
-      ...(failure.retryAfterSeconds && { "retry-after": `${failure.retryAfterSeconds}` }),
-      ...(status === 401 && { "www-authenticate": "Bearer" }),
-      ...failure.headers,
-    },
-  });
+  const headers: Record<string, string> = {
+    "content-type": "application/problem+json; charset=utf-8",
+    // What was not found may be there the next moment, and proxies keep some of these statuses unasked.
+    "cache-control": "no-store",
+    ...(failure.retryAfterSeconds && { "retry-after": `${failure.retryAfterSeconds}` }),
+    ...(status === 401 && { "www-authenticate": "Bearer" }),
+    ...failure.headers,
+  };
+  return { status, headers, body };
 }
 
 /** Parses, or throws invalid_request with a line for each thing that is wrong. */

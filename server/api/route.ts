@@ -1,9 +1,8 @@
-import { assertBodySize, getRouterParams, type H3Event, HTTPResponse } from "h3";
+import { getRouterParams, type H3Event, HTTPResponse } from "h3";
 import type { z } from "zod";
-import { type ErrorCode, fail } from "../errors.ts";
+import type { ErrorCode } from "../errors.ts";
 import { encodePageCursor } from "../fields.ts";
-import { limits } from "../limits.ts";
-import { inTime } from "./patience.ts";
+import { readJson } from "./bodies.ts";
 import { parse } from "./problems.ts";
 import type { AddressClass, RateClass, UserClass } from "./rate-limits.ts";
 
@@ -148,21 +147,4 @@ export function list(
 ): HTTPResponse {
   const rest = JSON.stringify({ next_cursor: nextKey && encodePageCursor(nextKey), ...extra });
   return json(200, `{"items":[${items}],${rest.slice(1)}`);
-}
-
-async function readJson(event: H3Event): Promise<unknown> {
-  const type = event.req.headers.get("content-type") ?? "";
-  if (!/^application\/json\s*(;|$)/i.test(type)) {
-    fail("unsupported_media_type", "The body must be application/json");
-  }
-  // With its length told, Node reads no more than that. Without, h3 has to count, at a price.
-  const length = event.req.headers.get("content-length");
-  if (length === null) assertBodySize(event, limits.bodyBytes);
-  else if (Number(length) > limits.bodyBytes) fail("payload_too_large");
-  const text = await inTime(limits.bodyMs, event.req.text());
-  try {
-    return JSON.parse(text);
-  } catch {
-    return fail("invalid_request", "The body is not valid JSON");
-  }
 }

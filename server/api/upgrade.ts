@@ -11,8 +11,10 @@ import { Failure, fail } from "../errors.ts";
 import { limits } from "../limits.ts";
 import { addressOf } from "./address.ts";
 import { createFrameHandler } from "./frames.ts";
+import { faultOf } from "./malformed.ts";
+import { nodeRequestOf } from "./node-request.ts";
 import type { Parts } from "./parts.ts";
-import { problemResponse, toFailure } from "./problems.ts";
+import { finalProblem, toFailure } from "./problems.ts";
 import { readRequestId } from "./request-id.ts";
 import { beginStream, matchStream, type Opened, openStream, streamRoute } from "./streams.ts";
 
@@ -111,17 +113,19 @@ async function upgrade(
   const request = handshake.request as ServerRequest;
   handshake.request = undefined;
   const requestId = readRequestId(request.headers);
-  const url = new URL(request.url);
   const startedAt = performance.now();
+  const fault = faultOf(request);
+  const url = new URL(fault === null ? request.url : "http://localhost/");
   const target = matchStream(url.pathname);
   const route = target?.kind === "ws" ? streamRoute(target) : "none";
   const finish = (status: number) => {
-    parts.requests.add(route, "GET", status, performance.now() - startedAt);
+    parts.requests.add(route, handshake.method ?? "none", status, performance.now() - startedAt);
     parts.log.info({ request_id: requestId, path: url.pathname, status }, "request");
   };
   try {
+    if (fault !== null) throw new Failure("invalid_request", fault);
     if (target?.kind !== "ws") throw new Failure("not_found", "There is no socket at this address");
-    checkHandshake(request.headers);
+    checkHandshake(request);
     const address = () => addressOf(request, parts.config.trustedProxies);
     const asked = { url, headers: request.headers, method: "GET", address };
     const opened = await openStream(parts, asked, target);
@@ -133,28 +137,30 @@ async function upgrade(
     finish(101);
     return { headers: { "x-request-id": requestId } };
   } catch (error) {
-    const problem = problemResponse(toFailure(error, parts.log), requestId);
-    finish(problem.status ?? 500);
-    const headers = new Headers(problem.headers);
-    headers.set("x-request-id", requestId);
-    headers.set("x-content-type-options", "nosniff");
-    headers.set("connection", "close");
-    const body = String(problem.body);
-    headers.set("content-length", String(Buffer.byteLength(body)));
-    return new Response(body, { status: problem.status ?? 500, headers });
+    const { body, ...init } = finalProblem(toFailure(error, parts.log), requestId);
+    finish(init.status);
+    return new Response(body, init);
   }
 }
 
 const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
-/** RFC 6455, section 4.2.1; `ws` would refuse the same, but in plain text. */
-function checkHandshake(headers: Headers): void {
+/**
+ * RFC 6455, section 4.2.1; `ws` would refuse most of it too, but in plain text, and when a ticket is spent.
+ * What stands in the place of a body would be taken for the first frames.
+ */
+function checkHandshake(request: ServerRequest): void {
+  const { headers, method } = request;
+  if (method !== "GET") throw new Failure("method_not_allowed", undefined, { headers: { allow: "GET" } });
   const protocols =
     headers
       .get("sec-websocket-protocol")
       ?.split(",")
       .map((name) => name.trim()) ?? [];
   const isValid =
+    nodeRequestOf(request).httpVersion !== "1.0" &&
+    Number(headers.get("content-length")) === 0 &&
+    !headers.has("transfer-encoding") &&
     headers.get("sec-websocket-version") === "13" &&
     /^[+/0-9A-Za-z]{22}==$/.test(headers.get("sec-websocket-key") ?? "") &&
     protocols.every((name) => token.test(name)) &&

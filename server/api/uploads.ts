@@ -6,6 +6,7 @@ import { z } from "zod";
 import type { IncomingFile } from "../commands/attachments.ts";
 import { Failure, fail } from "../errors.ts";
 import { limits } from "../limits.ts";
+import { nodeRequestOf } from "./node-request.ts";
 import { inTime } from "./patience.ts";
 
 /** What receiveFile() reads, for the API document. */
@@ -21,7 +22,7 @@ export async function receiveFile<T>(
   maxBytes: number,
   take: (file: IncomingFile) => Promise<T>,
 ): Promise<T> {
-  const request = requestOf(event);
+  const request = nodeRequestOf(event.req);
   requireLength(request, maxBytes + limits.formBytes);
   const form = readForm(request, maxBytes + limits.formBytes);
   try {
@@ -34,7 +35,7 @@ export async function receiveFile<T>(
 
 /** Reads a body that is a file by itself. Throws as receiveFile(). */
 export async function* receiveBody(event: H3Event, maxBytes: number): AsyncIterable<Buffer> {
-  const request = requestOf(event);
+  const request = nodeRequestOf(event.req);
   requireLength(request, maxBytes);
   const gone = Promise.withResolvers<void>();
   const giveUp = () => {
@@ -165,12 +166,6 @@ async function* readFile(
 
 function requireLength(request: IncomingMessage, maxBytes: number): void {
   if (Number(request.headers["content-length"] ?? 0) > maxBytes) fail("payload_too_large");
-}
-
-function requestOf(event: H3Event): IncomingMessage {
-  const request = event.runtime?.node?.req;
-  if (!request) throw new Error("uploads need Node's own request");
-  return request as IncomingMessage;
 }
 
 function brokenOff(): Failure {

@@ -14,6 +14,13 @@ export const limits = {
   bodyMs: 40_000,
   /** A frame from a client (contract: 1009 above it). */
   frameBytes: 64 * 1024,
+  /**
+   * What a socket may send without ever finishing a message, pings and pongs for the most part: a third of it
+   * is what the smallest fragments of the largest message take. A client that only listens needs days for it.
+   */
+  unfinishedBytes: 1024 * 1024,
+  /** Reads that a frame may come in, each of which takes 250 bytes besides its own; `ws` closes with 1008. */
+  frameReads: 1_024,
   /** Frames of one socket that wait for their turn; beyond it the socket is closed with 4002. */
   framesWaiting: 1_000,
   framesWaitingCharacters: 8 * 1024 * 1024,

@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders, IncomingMessage, Server } from "node:http";
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Peer } from "crossws";
 import crossws from "crossws/adapters/node";
@@ -20,7 +21,9 @@ import { beginStream, matchStream, type Opened, openStream, streamRoute } from "
 
 /** What an upgrade hands on to its open socket. */
 interface SocketContext {
-  socket: Duplex;
+  socket: Socket;
+  /** Of what came over the socket, how much had when its last message was whole. */
+  messageBytes: number;
   opened: Opened | undefined;
   stream: Stream | undefined;
   handleFrame: ((data: unknown) => void) | undefined;
@@ -41,6 +44,7 @@ interface Handshake {
 
 const serverOptions = {
   maxPayload: limits.frameBytes,
+  maxBufferedChunks: limits.frameReads,
   perMessageDeflate: false,
   // `ws` would answer pings past the outbox, so without a bound for a client that does not read.
   autoPong: false,
@@ -60,19 +64,15 @@ export function serveSockets(parts: Parts, server: Server): void {
       upgrade: (handshake) => upgrade(parts, handshake as unknown as Handshake),
       open: (peer) => open(parts, peer),
       message: (peer, message) => handleFrame(parts, contextOf(peer), message.rawData),
-      ping: (peer, data) => {
-        const { stream } = contextOf(peer);
-        stream?.heard();
-        stream?.sendRaw(encodePong(data));
-      },
-      pong: (peer) => contextOf(peer).stream?.heard(),
+      ping: (peer, data) => heardControl(peer)?.sendRaw(encodePong(data)),
+      pong: (peer) => void heardControl(peer),
       close: (peer) => {
         const { stream } = contextOf(peer);
         if (stream) parts.hub.remove(stream);
       },
     },
   });
-  server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+  server.on("upgrade", (request: IncomingMessage, socket: Socket, head: Buffer) => {
     // While the upgrade hook waits for the database, nobody else would handle a reset of the connection, and
     // an unhandled error event ends the process.
     socket.on("error", destroyThis);
@@ -89,7 +89,7 @@ function destroyThis(this: Duplex): void {
   this.destroy();
 }
 
-function takeHandshake(request: IncomingMessage, socket: Duplex, trustProxy: boolean): Handshake {
+function takeHandshake(request: IncomingMessage, socket: Socket, trustProxy: boolean): Handshake {
   const options = { req: request, trustProxy } as unknown as ConstructorParameters<typeof NodeRequest>[0];
   const { "sec-websocket-key": key, "sec-websocket-protocol": protocols } = request.headers;
   return {
@@ -102,7 +102,7 @@ function takeHandshake(request: IncomingMessage, socket: Duplex, trustProxy: boo
       ...(protocols !== undefined && { "sec-websocket-protocol": protocols }),
     },
     request: new NodeRequest(options) as unknown as ServerRequest,
-    context: { socket, opened: undefined, stream: undefined, handleFrame: undefined },
+    context: { socket, messageBytes: 0, opened: undefined, stream: undefined, handleFrame: undefined },
   };
 }
 
@@ -183,9 +183,24 @@ function open(parts: Parts, peer: Peer): void {
 /** Most sockets only listen; what orders a client's frames is made with its first one. */
 function handleFrame(parts: Parts, context: SocketContext, data: unknown): void {
   if (!context.stream) return;
+  context.messageBytes = context.socket.bytesRead;
   context.stream.heard();
   context.handleFrame ??= createFrameHandler(parts, context.stream);
   context.handleFrame(data);
+}
+
+/**
+ * A ping or pong is a sign of life, but not for ever the only one: what comes between the fragments of a
+ * message `ws` keeps alive with them, a whole read for each, and a message may have many fragments.
+ */
+function heardControl(peer: Peer): Stream | undefined {
+  const { socket, stream, messageBytes } = contextOf(peer);
+  const unfinished = socket.bytesRead - messageBytes;
+  stream?.heard();
+  if (unfinished > limits.unfinishedBytes) stream?.close("rate_limited");
+  // It was told, and goes on.
+  if (unfinished > 2 * limits.unfinishedBytes) peer.terminate();
+  return stream;
 }
 
 function contextOf(peer: Peer): SocketContext {

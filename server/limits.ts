@@ -12,6 +12,9 @@ export const limits = {
   bodyBytes: 256 * 1024,
   /** In which it must be whole: 32 s at 8 kB/s. */
   bodyMs: 40_000,
+  /** Mistakes of one body that are told of, and how much of where they are. */
+  mistakesTold: 20,
+  pathCharacters: 200,
   /** A frame from a client (contract: 1009 above it). */
   frameBytes: 64 * 1024,
   /**

@@ -54,11 +54,12 @@ function hasAddress(request: ServerRequest): boolean {
 type Serve = (request: ServerRequest) => Response | Promise<Response>;
 
 /**
- * Hands on what is well formed, and answers the rest. After what is not, nothing more is taken for a request:
- * what follows it in the same piece Node has parsed before that answer ends the connection.
+ * Hands on what is well formed, one after another on each connection, and answers the rest. After what is
+ * malformed nothing more is taken for a request, though Node has parsed what came in the same piece. Whose
+ * client is gone before it was its turn is not carried out.
  */
 export function refuseMalformed(parts: Parts, turns: Turns, serve: Serve): Serve {
-  return (request) => {
+  const take: Serve = (request) => {
     const { socket } = nodeRequestOf(request);
     if (turns.isOver(socket)) return new Promise(() => {});
     const fault = faultOf(request);
@@ -68,6 +69,10 @@ export function refuseMalformed(parts: Parts, turns: Turns, serve: Serve): Serve
     report(parts, request.method, "invalid_request", requestId, fault);
     const { body, ...init } = finalProblem(new Failure("invalid_request", fault), requestId);
     return new Response(body, init);
+  };
+  return (request) => {
+    const turn = turns.mine(nodeRequestOf(request));
+    return turn ? turn.then(() => take(request)) : take(request);
   };
 }
 

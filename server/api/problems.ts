@@ -84,7 +84,7 @@ function problemOf(failure: Failure, requestId: string) {
 export function parse<T extends z.ZodType>(schema: T, value: unknown): z.output<T> {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const fields = result.error.issues.flatMap(fieldErrors).slice(0, 20);
+  const fields = result.error.issues.flatMap(fieldErrors).slice(0, limits.mistakesTold);
   const first = fields[0];
   const detail = first ? `${first.path ? `${first.path}: ` : ""}${first.message}` : undefined;
   throw new Failure("invalid_request", detail, { fields });
@@ -93,8 +93,15 @@ export function parse<T extends z.ZodType>(schema: T, value: unknown): z.output<
 /** An issue as the contract tells it; each unknown field is named by its own path. */
 function fieldErrors(issue: z.core.$ZodIssue): FieldError[] {
   const path = issue.path.map(String);
-  if (issue.code !== "unrecognized_keys") return [{ path: path.join("."), message: issue.message }];
-  return issue.keys.map((key) => ({ path: [...path, key].join("."), message: "is not a known field" }));
+  if (issue.code !== "unrecognized_keys") return [{ path: pathOf(path), message: issue.message }];
+  return issue.keys
+    .slice(0, limits.mistakesTold)
+    .map((key) => ({ path: pathOf([...path, key]), message: "is not a known field" }));
+}
+
+/** Unknown fields are named by who sent them, and may be as long as a body. */
+function pathOf(path: readonly string[]): string {
+  return path.join(".").slice(0, limits.pathCharacters).toWellFormed();
 }
 
 function constraintCode(error: unknown): ErrorCode | undefined {

@@ -1,14 +1,20 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 
-/** Whose turn it is on connections whose clients ask on without waiting for answers. */
+/**
+ * Whose turn it is on connections whose clients ask on without waiting for answers. Node hands over all that
+ * came in one piece at once, some thousand requests, of which each would take a connection of the pool.
+ */
 export class Turns {
   readonly #latest = new WeakMap<Duplex, ServerResponse>();
+  readonly #before = new WeakMap<IncomingMessage, ServerResponse>();
   readonly #over = new WeakSet<Duplex>();
 
   watch(server: Server): void {
-    server.prependListener("request", ({ socket }: IncomingMessage, response: ServerResponse) => {
-      this.#latest.set(socket, response);
+    server.prependListener("request", (request: IncomingMessage, response: ServerResponse) => {
+      const before = this.unfinished(request.socket);
+      if (before) this.#before.set(request, before);
+      this.#latest.set(request.socket, response);
     });
   }
 
@@ -18,12 +24,21 @@ export class Turns {
     return response?.writableFinished ? undefined : response;
   }
 
+  /** Resolves when all that was asked before on the connection is answered; undefined: it is already. */
+  mine(request: IncomingMessage): Promise<void> | undefined {
+    const before = this.#before.get(request);
+    if (!before || before.writableFinished) return undefined;
+    return new Promise((resolve) => {
+      before.once("finish", resolve);
+    });
+  }
+
   /** What comes after this on the connection is not to be understood, though it may look like a request. */
   end(socket: Duplex): void {
     this.#over.add(socket);
   }
 
   isOver(socket: Duplex): boolean {
-    return this.#over.has(socket);
+    return this.#over.has(socket) || socket.destroyed;
   }
 }

@@ -217,7 +217,7 @@ test("resets in the middle of frames and half frames harm nobody else", () =>
     await assertAlive(program);
   }));
 
-test("2,000 quick connects and disconnects leave nothing behind", () =>
+test("4,000 quick connects and disconnects, of both kinds, leave nothing behind", () =>
   withProgram(frugal, async (program) => {
     const ann = await register(program.url, "ann");
     const round = async (count: number) => {
@@ -236,7 +236,7 @@ test("2,000 quick connects and disconnects leave nothing behind", () =>
     };
     await round(500); // Warm: code, pools and buffers.
     const before = await settledBytes(program);
-    await round(2_000);
+    await round(4_000);
     await assertAlive(program);
     const after = await settledBytes(program);
     if (process.env.TEST_LOG_LEVEL) console.log({ before: before / mebibyte, after: after / mebibyte });

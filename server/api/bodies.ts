@@ -14,7 +14,7 @@ import { inTime } from "./patience.ts";
  */
 export async function readJson(event: H3Event): Promise<unknown> {
   requireType(event.req.headers.get("content-type") ?? "");
-  const request = nodeRequestOf(event.req);
+  const request = nodeRequestOf(event);
   if (Number(request.headers["content-length"] ?? 0) > limits.bodyBytes) fail("payload_too_large");
   const bytes = await inTime(limits.bodyMs, readBytes(request));
   if (!isUtf8(bytes)) fail("invalid_request", "The body is not UTF-8");

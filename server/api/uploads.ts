@@ -22,7 +22,7 @@ export async function receiveFile<T>(
   maxBytes: number,
   take: (file: IncomingFile) => Promise<T>,
 ): Promise<T> {
-  const request = nodeRequestOf(event.req);
+  const request = nodeRequestOf(event);
   requireLength(request, maxBytes + limits.formBytes);
   const form = readForm(request, maxBytes + limits.formBytes);
   try {
@@ -35,7 +35,7 @@ export async function receiveFile<T>(
 
 /** Reads a body that is a file by itself. Throws as receiveFile(). */
 export async function* receiveBody(event: H3Event, maxBytes: number): AsyncIterable<Buffer> {
-  const request = nodeRequestOf(event.req);
+  const request = nodeRequestOf(event);
   requireLength(request, maxBytes);
   const gone = Promise.withResolvers<void>();
   const giveUp = () => {

@@ -6,7 +6,7 @@ import type { Client, Json } from "../support/client.ts";
 import { checkEvent } from "../support/documents.ts";
 import { createRandom } from "../support/random.ts";
 import { eventually, withServer } from "../support/server.ts";
-import { createTarget } from "./target.ts";
+import { createTarget, post } from "./target.ts";
 import { cutAll, dial, ended, first, frame, head, openSocket, readAnswers, readFrames } from "./wire.ts";
 
 // Whatever comes: an answer as the documents tell, never a fault of ours, and the process lives.
@@ -16,7 +16,7 @@ test.after.each(cutAll);
 const { seed } = createRandom();
 const env = { RATE_LIMITS: "off" };
 
-/** Bounded by time, so that a slow machine tries less and not longer; a seed gives the same in the same order. */
+/** Bounded by time, so that a slow machine tries less; a seed gives the same in the same order. */
 async function holds<T>(arbitrary: fc.Arbitrary<T>, property: (value: T) => Promise<void>): Promise<void> {
   let runs = 0;
   const counted = fc.asyncProperty(arbitrary, (value) => {
@@ -119,7 +119,7 @@ function frameBytes(id: string, own: string): fc.Arbitrary<Buffer> {
   );
 }
 
-test("whatever comes over a socket is answered in the documented form, or closes it with a documented code", () =>
+test("whatever comes over a socket is answered as documented, or closes it with a documented code", () =>
   withServer(async (t) => {
     const { ann, discussionId: id } = await createTarget(t.url);
     const witness = await openSocket(ann);
@@ -242,7 +242,7 @@ test("whatever comes where a request should is answered below 500, or not at all
     const json = [auth, "Content-Type: application/json"];
     const good = [
       head("GET", "/api/v1/users/me?query=a", [auth, "X-Request-Id: a", "Cookie: a=b; c=d"]),
-      `${head("POST", `/api/v1/discussions/${discussionId}/messages`, [...json, "Content-Length: 15"])}{"content":"x"}`,
+      post({ ann, auth, discussionId }, "x"),
       `${head("POST", "/api/v1/discussions", [...json, "Transfer-Encoding: chunked"])}2\r\n{}\r\n0\r\n\r\n`,
       head("GET", "/api/v1/ws", [
         auth,

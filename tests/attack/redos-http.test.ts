@@ -233,7 +233,7 @@ function overHttp(ann: Client, id: string): [what: string, ask: Ask, length: num
   ];
 }
 
-/** The least of some tries, in turn with harmless text of the same length, which the machine is as busy with. */
+/** The least of some tries, in turn with harmless text of the same length: the machine is as busy for both. */
 async function costOf(ask: Ask, worst: string): Promise<number> {
   const harmless = "word".repeat(Math.ceil(worst.length / 4)).slice(0, worst.length);
   let [evil, good] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
@@ -249,7 +249,7 @@ async function costOf(ask: Ask, worst: string): Promise<number> {
   return evil / good;
 }
 
-test("what is behind a request takes no longer for the worst than for harmless text of the same length", () =>
+test("what is behind a request takes as long for the worst text as for harmless text, or nearly", () =>
   withServer(
     async (t) => {
       const ann = await register(t.url, "ann");

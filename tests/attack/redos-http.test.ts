@@ -233,7 +233,7 @@ function overHttp(ann: Client, id: string): [what: string, ask: Ask, length: num
   ];
 }
 
-/** The least of some tries, in turn with harmless text of the same length: the machine is as busy for both. */
+/** The least of some tries, in turn with harmless text of the same length: the machine is as busy. */
 async function costOf(ask: Ask, worst: string): Promise<number> {
   const harmless = "word".repeat(Math.ceil(worst.length / 4)).slice(0, worst.length);
   let [evil, good] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];

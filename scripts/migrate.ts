@@ -3,13 +3,14 @@ import { ConfigError, readConfig } from "../server/config.ts";
 import { migrate } from "../sql/migrate.ts";
 
 /**
- * `npm run migrate`: brings the database of DATABASE_URL up to date; for a release phase. `-- --back` puts an
- * earlier version's functions back; see docs/upgrading.md.
+ * `npm run migrate`: brings the database up to date, by the connection of MIGRATE_DATABASE_URL, else of
+ * DATABASE_URL; for a release phase. `-- --back` puts an earlier version's functions back; see
+ * docs/upgrading.md.
  */
 async function main(): Promise<void> {
   // The release phase needs no secret for tokens.
   const config = readConfig({ JWT_SECRET: "-".repeat(32), ...process.env });
-  const url = config.listenDatabaseUrl;
+  const url = config.migrateDatabaseUrl;
   if (!url)
     throw new ConfigError("DATABASE_URL: must be set; the embedded Postgres is migrated by `npm start`");
   const target = { url, ...(config.ssl && { ssl: config.ssl }) };

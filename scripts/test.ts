@@ -1,11 +1,13 @@
 /**
  * `npm test`: type check, lint, then every tests/**\/*.test.ts in its own process against a real Postgres,
- * which is the one of DATABASE_URL (its user must be allowed to create databases) or an embedded one. `npm
- * test -- name` runs only the test files with this in their path. The last line is `N passed, N failed`.
+ * which is the one of DATABASE_URL (its user must be allowed to create databases, and should be to create
+ * roles) or an embedded one. `npm test -- name` runs only the test files with this in their path. The last
+ * line is `N passed, N failed`.
  */
 import { glob, readFile } from "node:fs/promises";
 import { delimiter, join } from "node:path";
-import { createTemplate, dropDatabase, startTestServer, type TestServer } from "../tests/support/database.ts";
+import { createTemplate, dropTemplate, startTestServer, type TestServer } from "../tests/support/database.ts";
+import { printRole } from "../tests/support/roles.ts";
 import { timeLimitMs, totalLine, type Verdict } from "./test-report.ts";
 import { type FileResult, forEachLimited, killRunning, runProgram, runTestFile } from "./test-runner.ts";
 
@@ -77,15 +79,16 @@ async function prepareServer(): Promise<TestServer> {
   const url = process.env.DATABASE_URL;
   if (!url) return await startTestServer();
   const template = await createTemplate(url);
-  return { url, template, stop: () => dropDatabase(url, template) };
+  return { url, ...template, stop: () => dropTemplate(url, template) };
 }
 
 /**
  * Without DATABASE_URL: no test is to touch somebody's real database because it forgot to ask for its own.
  */
-function testEnvironment({ url, template }: TestServer): NodeJS.ProcessEnv {
+function testEnvironment({ url, template, role }: TestServer): NodeJS.ProcessEnv {
   const { DATABASE_URL: _, ...rest } = process.env;
-  return { ...rest, TEST_SERVER_URL: url, TEST_TEMPLATE: template };
+  const roleText = role ? printRole(role) : "";
+  return { ...rest, TEST_SERVER_URL: url, TEST_TEMPLATE: template, TEST_ROLE: roleText };
 }
 
 function printResult(result: FileResult): void {

@@ -46,6 +46,7 @@ function messageFor(error: unknown): string | null {
   if (code === "EADDRINUSE") return `PORT: ${port} is in use`;
   if (isUnavailable(error)) return `DATABASE_URL: Postgres cannot be reached: ${error.message || code}`;
   if (/CERT|SELF_SIGNED|VERIFY/.test(code)) return `PGSSLMODE: ${error.message}`;
+  if (code === "42501") return `DATABASE_URL: ${error.message}; see docs/database-role.md`;
   // What Postgres says of a wrong password, a missing database and the like.
   if (severity === "FATAL") return `DATABASE_URL: ${error.message}`;
   return null;

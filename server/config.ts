@@ -16,6 +16,7 @@ const settings = z.object({
   WEB_CONCURRENCY: z.coerce.number().int().min(1).max(64).default(1),
   DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/ }).optional(),
   LISTEN_DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/ }).optional(),
+  MIGRATE_DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/ }).optional(),
   PGSSLMODE: z.enum(["disable", "require", "no-verify", "verify-full"]).optional(),
   DATABASE_POOL_SIZE: z.coerce.number().int().min(2).max(100).default(10),
   DATA_DIR: z.string().min(1).default(".data"),
@@ -59,8 +60,10 @@ export interface Config {
   /** How many processes serve the port; above 1 they are workers of the first one (cluster.ts). */
   readonly webConcurrency: number;
   readonly databaseUrl: string | undefined;
-  /** For the listener and migrations, which a pooler in transaction mode cannot carry. */
+  /** For the listener, which a pooler in transaction mode cannot carry. */
   readonly listenDatabaseUrl: string | undefined;
+  /** For migrations, which neither a pooler carries nor a role that owns nothing. */
+  readonly migrateDatabaseUrl: string | undefined;
   readonly ssl: { rejectUnauthorized: boolean } | undefined;
   readonly poolSize: number;
   readonly dataDir: string;
@@ -107,6 +110,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     webConcurrency: values.WEB_CONCURRENCY,
     databaseUrl: values.DATABASE_URL,
     listenDatabaseUrl: values.LISTEN_DATABASE_URL ?? values.DATABASE_URL,
+    migrateDatabaseUrl: values.MIGRATE_DATABASE_URL ?? values.LISTEN_DATABASE_URL ?? values.DATABASE_URL,
     ssl: sslOptions(values.PGSSLMODE),
     poolSize: values.DATABASE_POOL_SIZE,
     dataDir: values.DATA_DIR,

@@ -19,13 +19,16 @@ export async function prepareGround(
   const embedded = config.databaseUrl ? null : await startEmbeddedPostgres({ dataDir: config.dataDir });
   const databaseUrl = config.databaseUrl ?? embedded?.url ?? "";
   const listenDatabaseUrl = config.listenDatabaseUrl ?? databaseUrl;
-  const target = { url: listenDatabaseUrl, ...(config.ssl && { ssl: config.ssl }) };
+  const ssl = config.ssl && { ssl: config.ssl };
   try {
-    const standing = config.production
-      ? await readStanding(target)
-      : await migrate(target, (line) => log.info(line));
+    // A look comes first also where it is ours to migrate: our role may not be allowed to.
+    let standing = await readStanding({ url: listenDatabaseUrl, ...ssl });
     if (standing === "older") {
-      throw new ConfigError("DATABASE_URL: the schema is not up to date; run `npm run migrate` first");
+      if (config.production) {
+        throw new ConfigError("DATABASE_URL: the schema is not up to date; run `npm run migrate` first");
+      }
+      const url = config.migrateDatabaseUrl ?? listenDatabaseUrl;
+      standing = await migrate({ url, ...ssl }, (line) => log.info(line));
     }
     if (standing === "newer") log.info("the schema is that of a later version");
     const jwtSecret = config.jwtSecret ?? (await localSecret(config.dataDir));

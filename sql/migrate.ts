@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { runner } from "node-pg-migrate";
@@ -16,6 +17,13 @@ const restMs = { least: 200, most: 3_000 };
 const patienceMs = 300_000;
 const lockNotAvailable = "55P03";
 const deadlockDetected = "40P01";
+
+/** Which version's functions are there, and which were before it. */
+const versionTables = `
+  CREATE TABLE IF NOT EXISTS function_texts (only_row boolean PRIMARY KEY, hash text NOT NULL);
+  CREATE TABLE IF NOT EXISTS function_versions (
+    hash text PRIMARY KEY, place bigint GENERATED ALWAYS AS IDENTITY, locking text[] NOT NULL)
+`;
 
 /** Where and how to connect: a connection URL, with `ssl` overriding what it says. */
 export interface MigrationTarget {
@@ -43,8 +51,9 @@ export type Standing = "current" | "newer" | "older";
 
 /**
  * Brings the schema up to date while servers of the version before go on: new files of migrations/, each in a
- * transaction, then, if the text of any of them changed, all of sql/functions/ in one. Any number of runners
- * may start at once; a database that is newer is left alone. Throws BusyError, or what Postgres throws.
+ * transaction, then, if the text of any of them changed, all of sql/functions/ and the rights of servers' roles
+ * (grants.sql) in one. Any number of runners may start at once; a database that is newer is left alone. Throws
+ * BusyError, or what Postgres throws.
  */
 export async function migrate(
   target: MigrationTarget,
@@ -57,6 +66,8 @@ export async function migrate(
     await client.query("SET client_min_messages = warning");
     await client.query(`SET lock_timeout = ${lockMs}`);
     if (!options.back && (await compare(client, source)) === "newer") return "newer";
+    // First of all, so that a role that may not migrate hears of it in Postgres' own words.
+    await client.query(versionTables);
     const deadline = Date.now() + (options.patienceMs ?? patienceMs);
     const insist = <T>(act: () => Promise<T>) => persist(client, deadline, onLog, act);
     for (;;) {
@@ -67,6 +78,18 @@ export async function migrate(
     const files = await insist(() => replaceFunctions(client, source));
     if (files > 0) onLog(`replaced functions (${files} files)`);
     return "current";
+  });
+}
+
+/**
+ * Gives a role the rights of a server, and takes all others that it has in the database. To be called by the
+ * owner, once the schema is there; migrate() renews them. Throws what Postgres throws.
+ */
+export async function grantServing(target: MigrationTarget, role: string): Promise<void> {
+  await withClient(target, async (client) => {
+    await client.query("BEGIN");
+    await client.query(await grantsFor(client, role, ourSource));
+    await client.query("COMMIT");
   });
 }
 
@@ -165,10 +188,6 @@ async function runNextMigration(client: pg.Client, source: Source): Promise<stri
  */
 async function replaceFunctions(client: pg.Client, source: Source): Promise<number> {
   const texts = await readFunctions(source);
-  await client.query(`
-    CREATE TABLE IF NOT EXISTS function_texts (only_row boolean PRIMARY KEY, hash text NOT NULL);
-    CREATE TABLE IF NOT EXISTS function_versions (
-      hash text PRIMARY KEY, place bigint GENERATED ALWAYS AS IDENTITY, locking text[] NOT NULL)`);
   if ((await compare(client, source)) === "current") return 0;
   await client.query("BEGIN");
   await createTypes(client, texts);
@@ -176,6 +195,7 @@ async function replaceFunctions(client: pg.Client, source: Source): Promise<numb
   // Last, as it takes the locks.
   const inForce = await readLocking(client);
   for (const text of texts.locking) if (!inForce.has(text)) await client.query(text);
+  for (const role of await servingRoles(client)) await client.query(await grantsFor(client, role, source));
   await note(client, texts);
   await client.query("COMMIT");
   return texts.functions.length;
@@ -213,4 +233,23 @@ async function note(client: pg.Client, { hash, locking }: FunctionTexts): Promis
     "INSERT INTO function_texts VALUES (true, $1) ON CONFLICT (only_row) DO UPDATE SET hash = excluded.hash",
     [hash],
   );
+}
+
+/** Roles, besides the owner, that may append to the log. */
+async function servingRoles(client: pg.Client): Promise<string[]> {
+  const { rows } = await client.query<{ role: string }>(`
+    SELECT DISTINCT r.rolname AS role
+    FROM pg_class AS c CROSS JOIN LATERAL aclexplode(c.relacl) AS a JOIN pg_roles AS r ON r.oid = a.grantee
+    WHERE c.oid = 'events'::regclass AND a.privilege_type = 'INSERT' AND a.grantee <> c.relowner
+    ORDER BY role`);
+  return rows.map(({ role }) => role);
+}
+
+/** The text of grants.sql with its variables put in as psql does it. */
+async function grantsFor(client: pg.Client, role: string, { grants }: Source): Promise<string> {
+  const { rows } = await client.query<{ name: string }>("SELECT current_database() AS name");
+  const text = await readFile(grants, "utf8");
+  return text
+    .replaceAll(':"role"', () => client.escapeIdentifier(role))
+    .replaceAll(':"DBNAME"', () => client.escapeIdentifier(rows[0]?.name ?? ""));
 }

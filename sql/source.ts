@@ -5,11 +5,14 @@ import { readdir, readFile } from "node:fs/promises";
 export interface Source {
   migrations: URL;
   functions: URL;
+  /** The rights of servers' roles. */
+  grants: URL;
 }
 
 export const ourSource: Source = {
   migrations: new URL("../migrations/", import.meta.url),
   functions: new URL("functions/", import.meta.url),
+  grants: new URL("grants.sql", import.meta.url),
 };
 
 /** The texts of sql/functions/, by how they can be put in place while others use what is there. */
@@ -24,12 +27,14 @@ export interface FunctionTexts {
   locking: readonly string[];
 }
 
-export async function readFunctions({ functions: folder }: Source): Promise<FunctionTexts> {
+export async function readFunctions({ functions: folder, grants }: Source): Promise<FunctionTexts> {
   const files = await sqlFiles(folder);
   const texts = await Promise.all(files.map((file) => readFile(new URL(file, folder), "utf8")));
   const whole = texts.join("\n");
   return {
-    hash: createHash("sha256").update(texts.join("\0")).digest("hex"),
+    hash: createHash("sha256")
+      .update([...texts, await readFile(grants, "utf8")].join("\0"))
+      .digest("hex"),
     types: Array.from(whole.matchAll(typeStatement), ([text, name = ""]) => ({ name, text })),
     functions: texts.map((text) => text.replace(typeStatement, "").replace(lockingStatement, "")),
     locking: whole.match(lockingStatement) ?? [],

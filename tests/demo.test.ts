@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { createTestDatabase } from "./support/database.ts";
+import { asServer } from "./support/roles.ts";
 
 const demoPath = join(import.meta.dirname, "..", "scripts", "demo.ts");
 const startLimitMs = 60_000;
@@ -19,7 +20,7 @@ interface Demo {
 
 async function withDemo(databaseUrl: string, run: (demo: Demo) => Promise<void>): Promise<void> {
   const child = spawn(process.execPath, [demoPath], {
-    env: { ...process.env, PORT: "0", DATABASE_URL: databaseUrl },
+    env: { ...process.env, PORT: "0", DATABASE_URL: asServer(databaseUrl) },
     stdio: ["ignore", "pipe", "inherit"],
   });
   const exit = once(child, "exit");

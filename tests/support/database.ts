@@ -1,9 +1,9 @@
 /**
  * Databases for tests: each test (file) gets a clone of one migrated template, made in a few milliseconds.
  *
- * `npm test` prepares server and template and names them in TEST_SERVER_URL and TEST_TEMPLATE. When
- * somebody runs one file by hand, the first database starts a server of our own, and dropping the last one
- * stops it.
+ * `npm test` prepares server, template and the servers' role and names them in TEST_SERVER_URL, TEST_TEMPLATE
+ * and TEST_ROLE. When somebody runs one file by hand, the first database starts a server of our own, and
+ * dropping the last one stops it.
  */
 import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -13,19 +13,26 @@ import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { startEmbeddedPostgres } from "../../server/embedded.ts";
 import { migrate } from "../../sql/migrate.ts";
+import { createRole, forgetRole, letServe, noteRole, parseRole, type ServerRole } from "./roles.ts";
 
 const maxAttempts = 40;
 const sourceInUse = "55006";
 
 export interface TestDatabase {
+  /** As the owner. A server that the support starts connects as its role; see roles.ts. */
   url: string;
   /** Ends whatever is still connected. */
   drop(): Promise<void>;
 }
 
-export interface TestServer {
-  url: string;
+/** What databases are cloned from, and who has a server's rights in it, if there may be somebody. */
+export interface Template {
   template: string;
+  role: ServerRole | null;
+}
+
+export interface TestServer extends Template {
+  url: string;
   stop(): Promise<void>;
 }
 
@@ -34,13 +41,13 @@ let ownInUse = 0;
 
 /** A fresh, migrated, empty database. */
 export async function createTestDatabase(): Promise<TestDatabase> {
-  const { TEST_SERVER_URL: url, TEST_TEMPLATE: template } = process.env;
-  if (url && template) return await clone(url, template);
+  const { TEST_SERVER_URL: url, TEST_TEMPLATE: template, TEST_ROLE } = process.env;
+  if (url && template) return await clone(url, { template, role: parseRole(TEST_ROLE) });
   ownInUse += 1;
   try {
     own ??= startTestServer();
     const server = await own;
-    const database = await clone(server.url, server.template);
+    const database = await clone(server.url, server);
     let dropped: Promise<void> | undefined;
     const drop = () => database.drop().finally(leaveOwn);
     return {
@@ -67,7 +74,7 @@ export async function startTestServer(): Promise<TestServer> {
     const server = await startEmbeddedPostgres({ dataDir, durable: false });
     const stop = () => server.stop().finally(remove);
     try {
-      return { url: server.url, template: await createTemplate(server.url), stop };
+      return { url: server.url, ...(await createTemplate(server.url)), stop };
     } catch (error) {
       await stop();
       throw error;
@@ -78,17 +85,26 @@ export async function startTestServer(): Promise<TestServer> {
   }
 }
 
-/** Creates and migrates a template on a server whose user may create databases; returns its name. */
-export async function createTemplate(serverUrl: string): Promise<string> {
-  const name = newName("parley_template");
-  await onServer(serverUrl, `CREATE DATABASE ${name} TEMPLATE template0 ENCODING 'UTF8'`);
+/** Creates and migrates a template, on a server whose user may create databases, and roles if possible. */
+export async function createTemplate(serverUrl: string): Promise<Template> {
+  const template = newName("parley_template");
+  await onServer(serverUrl, `CREATE DATABASE ${template} TEMPLATE template0 ENCODING 'UTF8'`);
   try {
-    await migrate({ url: urlOf(serverUrl, name) });
+    const url = urlOf(serverUrl, template);
+    await migrate({ url });
+    const role = await createRole(serverUrl);
+    if (role) await letServe(url, role);
+    return { template, role };
   } catch (error) {
-    await dropDatabase(serverUrl, name);
+    await dropDatabase(serverUrl, template);
     throw error;
   }
-  return name;
+}
+
+export async function dropTemplate(serverUrl: string, { template, role }: Template): Promise<void> {
+  await dropDatabase(serverUrl, template);
+  // Fails while there are clones of tests that were killed; they are left, too.
+  if (role) await onServer(serverUrl, `DROP ROLE ${role.name}`).catch(() => {});
 }
 
 export async function dropDatabase(serverUrl: string, name: string): Promise<void> {
@@ -104,10 +120,21 @@ async function leaveOwn(): Promise<void> {
   await server?.stop();
 }
 
-async function clone(serverUrl: string, template: string): Promise<TestDatabase> {
+async function clone(serverUrl: string, { template, role }: Template): Promise<TestDatabase> {
   const name = newName("parley_test");
   await createFrom(serverUrl, name, template);
-  return { url: urlOf(serverUrl, name), drop: () => dropDatabase(serverUrl, name) };
+  if (role) {
+    // The one right that is not cloned, as it is of the database itself.
+    await onServer(serverUrl, `REVOKE TEMPORARY ON DATABASE ${name} FROM PUBLIC`);
+    noteRole(name, role);
+  }
+  return {
+    url: urlOf(serverUrl, name),
+    drop: async () => {
+      forgetRole(name);
+      await dropDatabase(serverUrl, name);
+    },
+  };
 }
 
 /**

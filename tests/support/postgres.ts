@@ -13,6 +13,7 @@ import pg from "pg";
 import { commandForPostgres } from "../../server/embedded-user.ts";
 import { migrate } from "../../sql/migrate.ts";
 import type { Answer, Client, Json } from "./client.ts";
+import { createRole, forgetRole, letServe } from "./roles.ts";
 import { eventually } from "./server.ts";
 import type { TestStream } from "./streams.ts";
 
@@ -100,8 +101,11 @@ export async function withPostgres(
     const crash = () => stop("SIGQUIT");
     const own = { url: urlOf("parley"), start, crash, isRunning, home };
     await migrate({ url: own.url });
+    const role = await createRole(url);
+    if (role) await letServe(own.url, role);
     await act(own);
   } finally {
+    forgetRole("parley");
     await stop("SIGQUIT");
     process.off("exit", killWithUs);
     if (!options.home) await rm(home, { recursive: true, force: true, maxRetries: 3 });

@@ -3,9 +3,11 @@ import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createTestDatabase } from "./database.ts";
+import { withServerUrls } from "./roles.ts";
 import { testSecret } from "./server.ts";
 
 const root = join(import.meta.dirname, "../..");
+const serverScript = "server/main.ts";
 const startLimitMs = 30_000;
 
 /** The program as a child of its own: for what ends, or must not end, a process, and for what it costs. */
@@ -69,7 +71,7 @@ export async function withProgram(
  */
 export async function startProgram(env: NodeJS.ProcessEnv, which: Which = {}): Promise<Program> {
   const ours = { PORT: "0", JWT_SECRET: testSecret, LOG_LEVEL: "warn", RATE_LIMITS: "off" };
-  const started = start("server/main.ts", { ...ours, ...env }, which);
+  const started = start(serverScript, { ...ours, ...env }, which);
   try {
     return { ...started, databaseUrl: env.DATABASE_URL ?? "", url: await readUrl(started) };
   } catch (error) {
@@ -115,9 +117,17 @@ export async function settledBytes(program: Program, ms = 3_000): Promise<number
 
 type Started = Omit<Program, "url" | "databaseUrl">;
 
-/** The child sees none of our own environment but what a program needs to be found and run. */
-function start(script: string, env: NodeJS.ProcessEnv, { folder = root, through = [] }: Which = {}): Started {
+/**
+ * The child sees none of our own environment but what a program needs to be found and run. The server
+ * connects to databases of tests as its role.
+ */
+function start(
+  script: string,
+  settings: NodeJS.ProcessEnv,
+  { folder = root, through = [] }: Which = {},
+): Started {
   const { PATH, HOME, TMPDIR } = process.env;
+  const env = script === serverScript ? withServerUrls(settings) : settings;
   const [program = "", ...args] = [...through, process.execPath, join(folder, script)];
   const child = spawn(program, args, {
     cwd: folder,

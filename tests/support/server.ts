@@ -2,10 +2,12 @@ import { pino } from "pino";
 import { readConfig } from "../../server/config.ts";
 import { type Parley, startParley } from "../../server/parley.ts";
 import { createTestDatabase } from "./database.ts";
+import { asServer, withServerUrls } from "./roles.ts";
 
 /** A server of one test, and its database. */
 export interface TestServer {
   url: string;
+  /** As the owner of the database; the server itself connects as its role. */
   databaseUrl: string;
   /** Starts another instance on the same database; ended with the test. */
   another(env?: NodeJS.ProcessEnv): Promise<Parley>;
@@ -39,10 +41,11 @@ export const testSecret = "a secret that only tests know and use";
 
 /** An instance in this process, on a free port, that logs nothing. */
 export function startTestParley(databaseUrl: string, env: NodeJS.ProcessEnv = {}): Promise<Parley> {
-  const config = readConfig({ PORT: "0", DATABASE_URL: databaseUrl, JWT_SECRET: testSecret, ...env });
+  const own = { PORT: "0", DATABASE_URL: databaseUrl, JWT_SECRET: testSecret };
+  const config = readConfig(withServerUrls({ ...own, ...env }));
   const ground = {
-    databaseUrl,
-    listenDatabaseUrl: config.listenDatabaseUrl ?? databaseUrl,
+    databaseUrl: asServer(databaseUrl),
+    listenDatabaseUrl: config.listenDatabaseUrl ?? asServer(databaseUrl),
     jwtSecret: testSecret,
   };
   return startParley(config, ground, pino({ level: process.env.TEST_LOG_LEVEL ?? "silent" }));

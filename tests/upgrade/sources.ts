@@ -12,7 +12,8 @@ export async function withSource(act: (source: Source) => Promise<void>): Promis
       await cp(ourSource[name], join(folder, name), { recursive: true });
     }
     const root = pathToFileURL(`${folder}/`);
-    await act({ migrations: new URL("migrations/", root), functions: new URL("functions/", root) });
+    const functions = new URL("functions/", root);
+    await act({ migrations: new URL("migrations/", root), functions, grants: ourSource.grants });
   } finally {
     await rm(folder, { recursive: true });
   }

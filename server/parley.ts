@@ -36,6 +36,7 @@ import { createSender } from "./commands/messages.ts";
 import { createPasswords } from "./commands/passwords.ts";
 import { createPlaces, type Places } from "./commands/places.ts";
 import { createReadMarks } from "./commands/reads.ts";
+import { createRemovals } from "./commands/removals.ts";
 import { createTokens } from "./commands/tokens.ts";
 import { TypingSignals } from "./commands/typing.ts";
 import type { Config } from "./config.ts";
@@ -115,6 +116,7 @@ export async function startParley(
       clearInterval(watch);
       maintenance.stop();
       parts.typing.stop();
+      parts.removals.stop();
       indexing.stop();
       unheard.stop();
       hub.stop();
@@ -132,17 +134,19 @@ async function createParts(
 ): Promise<Parts> {
   const tokens = createTokens(ground.jwtSecret);
   const rateLimits = createRateLimits(pool, config.rateLimits);
+  const removals = createRemovals(pool, log);
   return {
     config,
     log,
     pool,
-    accounts: { pool, passwords: await createPasswords(shareOfCores(config)), tokens },
+    accounts: { pool, passwords: await createPasswords(shareOfCores(config)), tokens, removals },
     authentication: createAuthentication(pool, tokens, config.allowedOrigins, rateLimits),
     rateLimits,
     requests: new Requests(),
     sender: createSender(sending, (events) => feed.take(events)),
     readMarks: createReadMarks(pool),
     typing: new TypingSignals(pool, log),
+    removals,
     attachments: {
       pool,
       storages: openStorages(config.attachmentsTarget, pool),

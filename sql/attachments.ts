@@ -75,11 +75,17 @@ const foundRow = z.object({
 });
 export type FoundAttachment = z.infer<typeof foundRow>;
 
-/** Whether `reader` may have an attachment: one's own, or of a discussion that one is a member of. */
+/**
+ * Whether `reader` may have an attachment: one's own, unless its discussion is deleted, or of a discussion
+ * that one is a member of.
+ */
 function isReadable(readerId: string) {
-  return sql.fragment`(a.user_id = ${readerId}::uuid OR EXISTS (
-    SELECT FROM members AS m WHERE m.discussion_id = a.discussion_id AND m.user_id = ${readerId}::uuid
-  ))`;
+  return sql.fragment`(
+    (a.user_id = ${readerId}::uuid AND NOT EXISTS (
+      SELECT FROM discussion_removals AS r WHERE r.discussion_id = a.discussion_id))
+    OR EXISTS (
+      SELECT FROM members AS m WHERE m.discussion_id = a.discussion_id AND m.user_id = ${readerId}::uuid)
+  )`;
 }
 
 /** What the reader may see. */

@@ -149,12 +149,11 @@ export async function updateDiscussion(
 }
 
 /**
- * Removes a discussion with its members, its messages and what the log holds of it, and tells the members.
- * Most of it is done here already, as the triggers do it under the locks that others wait for.
+ * Removes a discussion and its members, and tells them. Of its messages, and of what the log holds of it, at
+ * most `most` rows go here, before the locks that others wait for; the rest is left to removeDeleted().
  */
-export async function deleteDiscussion(db: Database, id: string): Promise<void> {
+export async function deleteDiscussion(db: Database, id: string, most: number): Promise<void> {
   await db.query(sql.unsafe`SELECT lock_discussions(array[${id}::uuid])`);
-  await db.query(sql.unsafe`DELETE FROM messages WHERE discussion_id = ${id}::uuid`);
-  await db.query(sql.unsafe`SELECT erase_events(array[${id}::uuid])`);
+  await db.query(sql.unsafe`SELECT empty_discussion(${id}::uuid, ${most})`);
   await db.query(sql.unsafe`DELETE FROM discussions WHERE id = ${id}::uuid`);
 }

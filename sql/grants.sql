@@ -70,6 +70,10 @@ GRANT SELECT ON log_events TO :"role";
 GRANT SELECT ON log_epoch TO :"role";
 GRANT UPDATE (epoch, pruned_to) ON log_epoch TO :"role";
 
+GRANT SELECT, DELETE ON discussion_removals TO :"role";
+GRANT INSERT (discussion_id) ON discussion_removals TO :"role";
+GRANT UPDATE (erased_to, removed_to) ON discussion_removals TO :"role";
+
 GRANT SELECT, INSERT, DELETE ON search_documents TO :"role";
 GRANT UPDATE (words) ON search_documents TO :"role";
 
@@ -104,7 +108,7 @@ GRANT EXECUTE ON FUNCTION
   first_seq_after, is_after, log_lock_key, lock_log, lock_discussions, append_events, event_line,
   announce_events, announce_range,
   -- 03_triggers
-  message_line, erase_events, is_large,
+  message_line, is_large,
   -- 04_send_messages
   find_mentioned, mentioned_ids, admission, send_messages, hold_attachments, claim_attachments, refusal,
   first_content,
@@ -123,5 +127,10 @@ GRANT EXECUTE ON FUNCTION
   last_said, shows_presence, shares_presence, presence_of, presence_lock_key, lock_presences, note_seen,
   announce_presences, change_presences, restore_presences, renew_instance, leave_instance,
   -- 11_erase_user
-  has_others, discussions_to_leave, leave_discussions, erase_user
+  has_others, discussions_to_leave, leave_discussions, erase_user,
+  -- 12_removals
+  empty_discussion, remove_deleted
 TO :"role";
+
+-- For servers of the version before, which may still run.
+GRANT EXECUTE ON FUNCTION erase_events TO :"role";

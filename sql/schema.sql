@@ -57,6 +57,13 @@ CREATE TABLE blocks (
   CONSTRAINT blocks_pkey PRIMARY KEY (blocker_id, blocked_id)
 );
 
+CREATE TABLE discussion_removals (
+  discussion_id uuid NOT NULL,
+  erased_to bigint DEFAULT 0 NOT NULL,
+  removed_to bigint DEFAULT 0 NOT NULL,
+  CONSTRAINT discussion_removals_pkey PRIMARY KEY (discussion_id)
+);
+
 CREATE TABLE discussions (
   id uuid DEFAULT uuid7() NOT NULL,
   kind text NOT NULL,
@@ -781,7 +788,12 @@ CREATE OR REPLACE FUNCTION public.discussions_deleted()
 AS $function$
 BEGIN
   PERFORM lock_discussions(array(SELECT id FROM old_rows));
-  DELETE FROM messages AS m USING old_rows AS o WHERE m.discussion_id = o.id;
+  INSERT INTO discussion_removals (discussion_id)
+  SELECT o.id FROM old_rows AS o
+  WHERE EXISTS (SELECT FROM messages AS m WHERE m.discussion_id = o.id)
+    OR EXISTS (SELECT FROM events AS e
+      WHERE e.discussion_id = o.id AND e.user_id IS NULL AND e.type <> 'event.erased')
+  ON CONFLICT (discussion_id) DO UPDATE SET erased_to = 0;
   RETURN NULL;
 END
 $function$;
@@ -865,6 +877,50 @@ AS $function$
     SELECT max(own.seq) FROM messages AS own
     WHERE own.discussion_id = m.discussion_id AND own.sender_id = m.user_id AND own.seq > 0
   ))
+$function$;
+
+CREATE OR REPLACE FUNCTION public.empty_discussion(of_discussion uuid, most integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  after bigint;
+  after_seq bigint;
+  emptied int;
+  removed int := 0;
+BEGIN
+  INSERT INTO discussion_removals (discussion_id) VALUES (of_discussion) ON CONFLICT DO NOTHING;
+  SELECT r.erased_to, r.removed_to INTO after, after_seq
+  FROM discussion_removals AS r WHERE r.discussion_id = of_discussion;
+  -- Locked in order, as the pruning of old events deletes them in order.
+  WITH next AS (
+    SELECT e.position FROM events AS e WHERE e.discussion_id = of_discussion AND e.position > after
+    ORDER BY e.position LIMIT most FOR UPDATE
+  ), erased AS (
+    UPDATE events AS e SET type = 'event.erased', data = '{}', seq = NULL
+    FROM next AS n WHERE e.position = n.position AND e.user_id IS NULL AND e.type <> 'event.erased'
+  )
+  SELECT count(*), max(n.position) INTO emptied, after FROM next AS n;
+  IF emptied < most THEN
+    -- What comes after the last one is what the messages leave at their positions.
+    after := 9223372036854775807;
+    WITH gone AS (
+      DELETE FROM messages AS m WHERE m.discussion_id = of_discussion AND m.seq IN (
+        SELECT x.seq FROM messages AS x WHERE x.discussion_id = of_discussion AND x.seq > after_seq
+        ORDER BY x.seq LIMIT most - emptied)
+      RETURNING m.seq
+    )
+    SELECT count(*), max(g.seq) INTO removed, after_seq FROM gone AS g;
+  END IF;
+  IF emptied + removed < most THEN
+    DELETE FROM discussion_removals AS r WHERE r.discussion_id = of_discussion;
+  ELSE
+    UPDATE discussion_removals AS r
+    SET erased_to = after, removed_to = greatest(after_seq, r.removed_to)
+    WHERE r.discussion_id = of_discussion;
+  END IF;
+  RETURN emptied + removed;
+END
 $function$;
 
 CREATE OR REPLACE FUNCTION public.erase_attachments(ids uuid[])
@@ -1061,7 +1117,9 @@ BEGIN
   INSERT INTO search_documents (discussion_id, seq, position, place, sender_id, words)
   SELECT n.discussion_id, n.seq, n.position,
     coalesce(last.place, 0) + row_number() OVER (ORDER BY n.position), n.sender_id,
-    CASE WHEN n.deleted_at IS NULL THEN search_words(n.content) ELSE '' END
+    CASE WHEN n.deleted_at IS NULL AND NOT EXISTS (
+        SELECT FROM discussion_removals AS r WHERE r.discussion_id = n.discussion_id)
+      THEN search_words(n.content) ELSE '' END
   FROM (
     SELECT m.*,
       sum(octet_length(m.content)) OVER (ORDER BY m.position) - octet_length(m.content) AS bytes_before
@@ -1137,6 +1195,8 @@ AS $function$
 DECLARE
   left_ids uuid[] := array(SELECT id FROM discussions_to_leave(leaver) AS id ORDER BY id LIMIT most);
   deserted_ids uuid[];
+  deserted_id uuid;
+  emptied_most int := 2000; -- as one deletion does: limits.removalStep
   heirs members[];
 BEGIN
   PERFORM FROM discussions AS d WHERE d.id = ANY (left_ids) ORDER BY d.id FOR NO KEY UPDATE;
@@ -1156,8 +1216,10 @@ BEGIN
   ORDER BY m.discussion_id, m.user_id FOR UPDATE;
   PERFORM set_group_identity(d.id, d.name, '{}', ARRAY[leaver]) FROM discussions AS d
   WHERE d.id = ANY (left_ids) AND d.id <> ALL (deserted_ids);
-  DELETE FROM messages AS m WHERE m.discussion_id = ANY (deserted_ids);
-  PERFORM erase_events(deserted_ids);
+  FOR deserted_id IN SELECT id FROM unnest(deserted_ids) AS id ORDER BY last_seq(id) LOOP
+    EXIT WHEN emptied_most <= 0;
+    emptied_most := emptied_most - empty_discussion(deserted_id, emptied_most);
+  END LOOP;
 
   UPDATE members AS m SET role = 'owner' FROM unnest(heirs) AS h
   WHERE m.discussion_id = h.discussion_id AND m.user_id = h.user_id;
@@ -1324,9 +1386,6 @@ DECLARE
   drafts event_draft[];
 BEGIN
   PERFORM lock_discussions(array(SELECT DISTINCT o.discussion_id FROM old_rows AS o));
-  PERFORM erase_events(array(
-    SELECT DISTINCT o.discussion_id FROM old_rows AS o
-    WHERE NOT EXISTS (SELECT FROM discussions AS d WHERE d.id = o.discussion_id)));
   SELECT array_agg(
     ROW(o.discussion_id, o.user_id,
       CASE WHEN d.id IS NULL THEN 'discussion.deleted' ELSE 'member.removed' END,
@@ -1481,8 +1540,11 @@ BEGIN
   INSERT INTO events (position, discussion_id, type, data, at)
   SELECT o.position, o.discussion_id, 'event.erased', '{}', o.created_at
   FROM old_rows AS o, log_epoch AS l WHERE o.position > l.pruned_to;
-  UPDATE events AS e SET type = 'event.erased', data = '{}', seq = NULL
-  FROM old_rows AS o WHERE (e.discussion_id, e.seq) = (o.discussion_id, o.seq);
+  IF EXISTS (SELECT FROM old_rows AS o WHERE NOT EXISTS (
+    SELECT FROM discussion_removals AS r WHERE r.discussion_id = o.discussion_id)) THEN
+    UPDATE events AS e SET type = 'event.erased', data = '{}', seq = NULL
+    FROM old_rows AS o WHERE (e.discussion_id, e.seq) = (o.discussion_id, o.seq);
+  END IF;
   DELETE FROM message_edits AS e USING old_rows AS o
   WHERE (e.discussion_id, e.seq) = (o.discussion_id, o.seq);
   DELETE FROM reactions AS r USING old_rows AS o
@@ -1729,6 +1791,22 @@ BEGIN
       IS NOT DISTINCT FROM (its_content, its_reply, its_attachments) THEN message_json(stored)
     ELSE 'client_id_reused'
   END;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.remove_deleted(most integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  its_id uuid;
+BEGIN
+  SELECT r.discussion_id INTO its_id FROM discussion_removals AS r
+  ORDER BY random() LIMIT 1 FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN
+    RETURN 0;
+  END IF;
+  RETURN greatest(empty_discussion(its_id, most), 1);
 END
 $function$;
 

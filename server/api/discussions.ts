@@ -86,7 +86,8 @@ export function discussionsRoutes({ pool }: Parts): Route[] {
 }
 
 /** One of them. */
-export function discussionRoutes({ pool }: Parts): Route[] {
+export function discussionRoutes(parts: Parts): Route[] {
+  const { pool } = parts;
   return [
     route({
       method: "GET",
@@ -127,7 +128,7 @@ export function discussionRoutes({ pool }: Parts): Route[] {
       answers: { 204: null },
       refusals: ["discussion_not_found", "not_a_member", "forbidden", "direct_discussion"],
       handle: async ({ caller, params }) => {
-        await removeDiscussion(pool, caller, params.id);
+        await removeDiscussion(parts, caller, params.id);
         return noContent();
       },
     }),

@@ -94,7 +94,8 @@ export function membersRoutes({ pool }: Parts): Route[] {
 }
 
 /** One member. */
-export function memberRoutes({ pool }: Parts): Route[] {
+export function memberRoutes(parts: Parts): Route[] {
+  const { pool } = parts;
   return [
     route({
       method: "PATCH",
@@ -124,7 +125,7 @@ export function memberRoutes({ pool }: Parts): Route[] {
       answers: { 204: null },
       refusals: memberRefusals,
       handle: async ({ caller, params }) => {
-        await removeMember(pool, caller, params.id, params.user_id);
+        await removeMember(parts, caller, params.id, params.user_id);
         return noContent();
       },
     }),

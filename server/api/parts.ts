@@ -5,6 +5,7 @@ import type { AttachmentParts } from "../commands/attachments.ts";
 import type { Sender } from "../commands/messages.ts";
 import type { Places } from "../commands/places.ts";
 import type { ReadMarks } from "../commands/reads.ts";
+import type { Removals } from "../commands/removals.ts";
 import type { TypingSignals } from "../commands/typing.ts";
 import type { Config } from "../config.ts";
 import type { Feed } from "../delivery/feed.ts";
@@ -31,6 +32,7 @@ export interface Parts {
   inAvatarPlace: Places;
   readMarks: ReadMarks;
   typing: TypingSignals;
+  removals: Removals;
   feed: Feed;
   hub: Hub;
   joins: JoinParts;

@@ -23,6 +23,7 @@ import {
 import { fail } from "../errors.ts";
 import { limits } from "../limits.ts";
 import type { Passwords } from "./passwords.ts";
+import type { Removals } from "./removals.ts";
 import { createSecret, hashSecret } from "./secrets.ts";
 import type { Tokens } from "./tokens.ts";
 
@@ -31,6 +32,7 @@ export interface AccountParts {
   pool: Pool;
   passwords: Passwords;
   tokens: Tokens;
+  removals: Removals;
 }
 
 /** A fresh sign-in. `user` is JSON text; `cookie` the secret for the session cookie, if one was asked for. */
@@ -165,6 +167,7 @@ export async function eraseMe(parts: AccountParts, userId: string, password: str
   // Somebody may add the user to a group at the last moment, but not for ever.
   for (let attempt = 0; attempt < 5; attempt++) {
     await leaveAll(parts.pool, userId);
+    parts.removals.begin();
     const outcome = await inTransaction(parts.pool, (db) => eraseUser(db, userId, current));
     if (outcome === "wrong") fail("invalid_credentials", "The password is wrong");
     if (outcome === "erased") return deleteBlocksOf(parts.pool, userId);

@@ -7,6 +7,8 @@ import {
   updateDiscussion,
 } from "../../sql/discussions.ts";
 import { fail } from "../errors.ts";
+import { limits } from "../limits.ts";
+import type { Removals } from "./removals.ts";
 
 /**
  * Creates a one-to-one discussion (with oneself too), or finds the existing one. Throws user_not_found,
@@ -66,17 +68,22 @@ export async function changeDiscussion(
 }
 
 /**
- * Deletes a group with all its messages. Throws session_revoked, discussion_not_found, not_a_member,
- * forbidden, direct_discussion.
+ * Deletes a group. Its messages are gone for everybody; those of a large one leave the database some time
+ * later. Throws session_revoked, discussion_not_found, not_a_member, forbidden, direct_discussion.
  */
-export async function removeDiscussion(pool: Pool, actor: Actor, id: string): Promise<void> {
+export async function removeDiscussion(
+  { pool, removals }: { pool: Pool; removals: Removals },
+  actor: Actor,
+  id: string,
+): Promise<void> {
   await inTransaction(pool, async (transaction) => {
     const discussion = await holdDiscussion(transaction, id, actor);
     const role = requireMember(discussion);
     if (discussion?.kind === "direct") fail("direct_discussion", "A direct discussion cannot be deleted");
     if (role !== "owner") fail("forbidden", "Only an owner may delete a discussion");
-    await deleteDiscussion(transaction, id);
+    await deleteDiscussion(transaction, id, limits.removalStep);
   });
+  removals.begin();
 }
 
 type Locked = Awaited<ReturnType<typeof lockDiscussion>>;

@@ -12,7 +12,9 @@ import {
   updateRole,
 } from "../../sql/members.ts";
 import { fail } from "../errors.ts";
+import { limits } from "../limits.ts";
 import { type Actor, holdDiscussion, requireMember } from "./discussions.ts";
+import type { Removals } from "./removals.ts";
 
 /**
  * Joins a public group; nothing happens to who is a member. Throws session_revoked, discussion_not_found.
@@ -73,8 +75,13 @@ export async function changeRole(
  * members, owners everybody. Throws session_revoked, discussion_not_found, member_not_found, forbidden,
  * last_owner.
  */
-export async function removeMember(pool: Pool, actor: Actor, id: string, userId: string): Promise<void> {
-  await inTransaction(pool, async (transaction) => {
+export async function removeMember(
+  { pool, removals }: { pool: Pool; removals: Removals },
+  actor: Actor,
+  id: string,
+  userId: string,
+): Promise<void> {
+  const isDeleted = await inTransaction(pool, async (transaction) => {
     const discussion = await lockGroup(transaction, id, actor);
     const isOneself = actor.user_id === userId;
     const role = isOneself ? discussion.my_role : await findRole(transaction, id, userId);
@@ -83,11 +90,16 @@ export async function removeMember(pool: Pool, actor: Actor, id: string, userId:
       fail("forbidden", "Admins may remove members; owners may remove everybody");
     }
     const others = await countOthers(transaction, id, userId);
-    if (others.members === 0) return deleteDiscussion(transaction, id);
+    if (others.members === 0) {
+      await deleteDiscussion(transaction, id, limits.removalStep);
+      return true;
+    }
     if (role === "owner" && others.owners === 0) fail("last_owner", "Make somebody else an owner first");
     await setGroupIdentity(transaction, id, { name: discussion.name, removed: [userId] });
     await deleteMember(transaction, id, userId);
+    return false;
   });
+  if (isDeleted) removals.begin();
 }
 
 /** Asks for no notifications until then; null: for all again. Throws discussion_not_found, not_a_member. */

@@ -1,13 +1,20 @@
 -- The log: messages by their position, each the event message.new, and all other events. Messages that are
--- edited or deleted are so in the log at once, as they stand nowhere else.
+-- edited or deleted are so in the log at once, as they stand nowhere else. Of a deleted discussion that is
+-- still being removed the log tells what it will tell then: who heard of its end, and nothing else.
 CREATE OR REPLACE VIEW log_events AS
-  SELECT e.position, e.discussion_id, e.user_id, e.type,
-    CASE WHEN e.seq IS NULL THEN e.data ELSE event_data(e.type, e.discussion_id, e.seq, e.data) END AS data,
+  SELECT e.position, e.discussion_id, e.user_id,
+    CASE WHEN r.discussion_id IS NULL THEN e.type ELSE 'event.erased' END AS type,
+    CASE WHEN r.discussion_id IS NOT NULL THEN '{}' WHEN e.seq IS NULL THEN e.data
+      ELSE event_data(e.type, e.discussion_id, e.seq, e.data) END AS data,
     e.at
   FROM events AS e
+  LEFT JOIN discussion_removals AS r ON r.discussion_id = e.discussion_id AND e.user_id IS NULL
   UNION ALL
-  SELECT m.position, m.discussion_id, NULL::uuid, 'message.new'::text, new_message_data(m), m.created_at
-  FROM messages AS m WHERE m.position IS NOT NULL;
+  SELECT m.position, m.discussion_id, NULL::uuid,
+    CASE WHEN r.discussion_id IS NULL THEN 'message.new' ELSE 'event.erased' END,
+    CASE WHEN r.discussion_id IS NULL THEN new_message_data(m) ELSE '{}' END, m.created_at
+  FROM messages AS m LEFT JOIN discussion_removals AS r ON r.discussion_id = m.discussion_id
+  WHERE m.position IS NOT NULL;
 
 -- Where a discussion's messages after a position begin: seq and position rise together. It looks back from
 -- the last one in steps that double, then halves: a look-up or two if little was missed.

@@ -43,14 +43,18 @@ $$;
 CREATE OR REPLACE TRIGGER messages_inserted AFTER INSERT ON messages
   REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION messages_inserted();
 
--- The log keeps its positions: where a message was, an event of no content remains.
+-- The log keeps its positions: where a message was, an event of no content remains. Of a discussion that is
+-- being removed, the other events were emptied before.
 CREATE OR REPLACE FUNCTION messages_deleted() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO events (position, discussion_id, type, data, at)
   SELECT o.position, o.discussion_id, 'event.erased', '{}', o.created_at
   FROM old_rows AS o, log_epoch AS l WHERE o.position > l.pruned_to;
-  UPDATE events AS e SET type = 'event.erased', data = '{}', seq = NULL
-  FROM old_rows AS o WHERE (e.discussion_id, e.seq) = (o.discussion_id, o.seq);
+  IF EXISTS (SELECT FROM old_rows AS o WHERE NOT EXISTS (
+    SELECT FROM discussion_removals AS r WHERE r.discussion_id = o.discussion_id)) THEN
+    UPDATE events AS e SET type = 'event.erased', data = '{}', seq = NULL
+    FROM old_rows AS o WHERE (e.discussion_id, e.seq) = (o.discussion_id, o.seq);
+  END IF;
   DELETE FROM message_edits AS e USING old_rows AS o
   WHERE (e.discussion_id, e.seq) = (o.discussion_id, o.seq);
   DELETE FROM reactions AS r USING old_rows AS o
@@ -75,12 +79,19 @@ $$;
 CREATE OR REPLACE TRIGGER messages_take_seq BEFORE INSERT ON messages
   FOR EACH ROW WHEN (NEW.seq IS NULL) EXECUTE FUNCTION messages_take_seq();
 
--- The messages of a discussion go with it. Under its lock, no message can come in after this and before the
--- commit; those who wait for the lock will find themselves no members.
+-- What is left of a discussion, and it may be very much, is noted to be removed: from this commit on nobody
+-- can read it, nor is it told. Under its lock, no message can come in after this and before the commit; those
+-- who wait for the lock will find themselves no members. An event that came since it was emptied is a read
+-- mark.
 CREATE OR REPLACE FUNCTION discussions_deleted() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM lock_discussions(array(SELECT id FROM old_rows));
-  DELETE FROM messages AS m USING old_rows AS o WHERE m.discussion_id = o.id;
+  INSERT INTO discussion_removals (discussion_id)
+  SELECT o.id FROM old_rows AS o
+  WHERE EXISTS (SELECT FROM messages AS m WHERE m.discussion_id = o.id)
+    OR EXISTS (SELECT FROM events AS e
+      WHERE e.discussion_id = o.id AND e.user_id IS NULL AND e.type <> 'event.erased')
+  ON CONFLICT (discussion_id) DO UPDATE SET erased_to = 0;
   RETURN NULL;
 END
 $$;
@@ -125,18 +136,14 @@ $$;
 CREATE OR REPLACE TRIGGER members_inserted AFTER INSERT ON members
   REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION members_inserted();
 
--- Rows that go because their discussion goes tell each former member, and nobody else, that it was deleted;
--- what the log still holds of that discussion is emptied, so that no replay can bring its text back. Under
--- the discussion's lock, what somebody is storing right now is in sight, and its event comes before the
+-- Rows that go because their discussion goes tell each former member, and nobody else, that it was deleted.
+-- Under the discussion's lock, what somebody is storing right now is in sight, and its event comes before the
 -- removal's.
 CREATE OR REPLACE FUNCTION members_deleted() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
   drafts event_draft[];
 BEGIN
   PERFORM lock_discussions(array(SELECT DISTINCT o.discussion_id FROM old_rows AS o));
-  PERFORM erase_events(array(
-    SELECT DISTINCT o.discussion_id FROM old_rows AS o
-    WHERE NOT EXISTS (SELECT FROM discussions AS d WHERE d.id = o.discussion_id)));
   SELECT array_agg(
     ROW(o.discussion_id, o.user_id,
       CASE WHEN d.id IS NULL THEN 'discussion.deleted' ELSE 'member.removed' END,
@@ -151,6 +158,7 @@ $$;
 CREATE OR REPLACE TRIGGER members_deleted AFTER DELETE ON members
   REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION members_deleted();
 
+-- For servers of the version before, which delete a discussion in one go.
 CREATE OR REPLACE FUNCTION erase_events(of_discussions uuid[]) RETURNS void LANGUAGE sql AS $$
   UPDATE events AS e SET type = 'event.erased', data = '{}', seq = NULL
   WHERE e.discussion_id = ANY (of_discussions) AND e.user_id IS NULL AND e.type <> 'event.erased'

@@ -19,7 +19,9 @@ BEGIN
   INSERT INTO search_documents (discussion_id, seq, position, place, sender_id, words)
   SELECT n.discussion_id, n.seq, n.position,
     coalesce(last.place, 0) + row_number() OVER (ORDER BY n.position), n.sender_id,
-    CASE WHEN n.deleted_at IS NULL THEN search_words(n.content) ELSE '' END
+    CASE WHEN n.deleted_at IS NULL AND NOT EXISTS (
+        SELECT FROM discussion_removals AS r WHERE r.discussion_id = n.discussion_id)
+      THEN search_words(n.content) ELSE '' END
   FROM (
     SELECT m.*,
       sum(octet_length(m.content)) OVER (ORDER BY m.position) - octet_length(m.content) AS bytes_before

@@ -17,12 +17,14 @@ CREATE OR REPLACE FUNCTION discussions_to_leave(leaver uuid) RETURNS SETOF uuid 
 $$;
 
 -- Leaves at most so many and gives how many it was. Groups whose last owner goes get another: the admin, else
--- the member, who is there longest; discussions of nobody else go. First all that may have to wait for
--- somebody (see lock_log()), then what takes the log's lock.
+-- the member, who is there longest; discussions of nobody else go, small ones at once (empty_discussion()).
+-- First all that may have to wait for somebody (see lock_log()), then what takes the log's lock.
 CREATE OR REPLACE FUNCTION leave_discussions(leaver uuid, most int) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
   left_ids uuid[] := array(SELECT id FROM discussions_to_leave(leaver) AS id ORDER BY id LIMIT most);
   deserted_ids uuid[];
+  deserted_id uuid;
+  emptied_most int := 2000; -- as one deletion does: limits.removalStep
   heirs members[];
 BEGIN
   PERFORM FROM discussions AS d WHERE d.id = ANY (left_ids) ORDER BY d.id FOR NO KEY UPDATE;
@@ -42,8 +44,10 @@ BEGIN
   ORDER BY m.discussion_id, m.user_id FOR UPDATE;
   PERFORM set_group_identity(d.id, d.name, '{}', ARRAY[leaver]) FROM discussions AS d
   WHERE d.id = ANY (left_ids) AND d.id <> ALL (deserted_ids);
-  DELETE FROM messages AS m WHERE m.discussion_id = ANY (deserted_ids);
-  PERFORM erase_events(deserted_ids);
+  FOR deserted_id IN SELECT id FROM unnest(deserted_ids) AS id ORDER BY last_seq(id) LOOP
+    EXIT WHEN emptied_most <= 0;
+    emptied_most := emptied_most - empty_discussion(deserted_id, emptied_most);
+  END LOOP;
 
   UPDATE members AS m SET role = 'owner' FROM unnest(heirs) AS h
   WHERE m.discussion_id = h.discussion_id AND m.user_id = h.user_id;

@@ -118,8 +118,8 @@ export async function settledBytes(program: Program, ms = 3_000): Promise<number
 type Started = Omit<Program, "url" | "databaseUrl">;
 
 /**
- * The child sees none of our own environment but what a program needs to be found and run. The server
- * connects to databases of tests as its role.
+ * The child sees none of our own environment but what a program needs to be found and run. Our server connects
+ * to databases of tests as its role; what rights another version needs is not known here.
  */
 function start(
   script: string,
@@ -127,7 +127,7 @@ function start(
   { folder = root, through = [] }: Which = {},
 ): Started {
   const { PATH, HOME, TMPDIR } = process.env;
-  const env = script === serverScript ? withServerUrls(settings) : settings;
+  const env = script === serverScript && folder === root ? withServerUrls(settings) : settings;
   const [program = "", ...args] = [...through, process.execPath, join(folder, script)];
   const child = spawn(program, args, {
     cwd: folder,

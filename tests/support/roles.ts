@@ -45,9 +45,15 @@ export function forgetRole(database: string): void {
   roles.delete(database);
 }
 
-/** Gives the role its rights in a migrated database, and lets servers connect to it by them. */
+/**
+ * Gives the role its rights in a migrated database, and lets servers connect to it by them. Tables that a
+ * test makes from then on are open to it: triggers that write down what a server does act as the server.
+ */
 export async function letServe(url: string, role: ServerRole): Promise<void> {
   await grantServing({ url }, role.name);
+  await withClient(url, (client) =>
+    client.query(`ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO ${role.name}`),
+  );
   noteRole(databaseOf(url), role);
 }
 
@@ -55,19 +61,17 @@ export async function letServe(url: string, role: ServerRole): Promise<void> {
 export async function createRole(serverUrl: string): Promise<ServerRole | null> {
   const suffix = randomBytes(6).toString("hex");
   const role = { name: `parley_app_${suffix}`, password: randomBytes(18).toString("hex") };
-  const client = new pg.Client({ connectionString: serverUrl });
-  await client.connect();
   try {
-    await client.query(`CREATE ROLE ${role.name} LOGIN PASSWORD '${role.password}'`);
-    // Of somebody else's connections a user who is no superuser sees nothing, and can end none.
-    await client.query(`GRANT ${role.name} TO CURRENT_USER`);
+    await withClient(serverUrl, async (client) => {
+      await client.query(`CREATE ROLE ${role.name} LOGIN PASSWORD '${role.password}'`);
+      // Of somebody else's connections a user who is no superuser sees nothing, and can end none.
+      await client.query(`GRANT ${role.name} TO CURRENT_USER`);
+    });
     return role;
   } catch (error) {
     if ((error as { code?: string }).code !== insufficientPrivilege) throw error;
     console.log("!!! No CREATEROLE: servers under test run as the OWNER, and their rights are NOT tested.");
     return null;
-  } finally {
-    await client.end();
   }
 }
 
@@ -79,6 +83,16 @@ export function printRole(role: ServerRole): string {
 export function parseRole(text: string | undefined): ServerRole | null {
   const [name, password] = text?.split(":") ?? [];
   return name && password ? { name, password } : null;
+}
+
+async function withClient(url: string, act: (client: pg.Client) => Promise<unknown>): Promise<void> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    await act(client);
+  } finally {
+    await client.end();
+  }
 }
 
 function databaseOf(url: string): string {

@@ -5,9 +5,8 @@
 -- steps. See docs/decisions/0018-deleting-in-steps.md.
 CREATE TABLE discussion_removals (
   discussion_id uuid PRIMARY KEY,
-  -- Its events up to this position are emptied, and its messages up to this seq are gone. Without that, each
-  -- step would walk over all that those before it left in the indexes, while an open snapshot (a backup) keeps
-  -- it there.
+  -- Its events up to this position are emptied, and its messages up to this seq are gone. Else each step
+  -- would walk over all that those before it left in the indexes, while an open snapshot (a backup) keeps it.
   erased_to     bigint NOT NULL DEFAULT 0,
   removed_to    bigint NOT NULL DEFAULT 0
 );

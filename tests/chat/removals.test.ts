@@ -118,6 +118,7 @@ test("before, between and after the steps, the log tells the same", () =>
 
     // By hand: the servers find it only when they next look for what was left.
     await query(t.databaseUrl, "DELETE FROM discussions WHERE id = $1", [id]);
+    await assertNotIndexed(t.databaseUrl);
     const log = () => query(t.databaseUrl, "SELECT * FROM log_events ORDER BY position");
     const told = await log();
     assert.ok(!JSON.stringify(told).includes(marker));
@@ -183,6 +184,17 @@ async function assertRemoved(databaseUrl: string): Promise<void> {
   await eventually(async () => {
     assert.deepEqual(await query(databaseUrl, "SELECT * FROM discussion_removals"), []);
   }, 30_000);
+}
+
+/** What makes search documents, from the first message on, copies no text of what is being removed. */
+async function assertNotIndexed(databaseUrl: string): Promise<void> {
+  await query(databaseUrl, "DELETE FROM search_documents");
+  await eventually(async () => {
+    await query(databaseUrl, "SELECT index_messages(1000, 1000000)");
+    const documents = await query(databaseUrl, "SELECT words FROM search_documents");
+    assert.ok(documents.length > 7);
+    assert.ok(!JSON.stringify(documents).includes(marker));
+  });
 }
 
 /** Nothing that anybody can ask for has a trace of the discussion. */

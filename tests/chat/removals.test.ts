@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "uvu";
 import { limits } from "../../server/limits.ts";
-import { endedWith, openReady } from "../delivery/help.ts";
+import { endedWith, openReady, withSql } from "../delivery/help.ts";
 import { assertProblem, type Client, password } from "../support/client.ts";
 import { query } from "../support/postgres.ts";
 import { withProgram } from "../support/process.ts";
@@ -135,6 +135,59 @@ test("before, between and after the steps, the log tells the same", () =>
     for (const { name, events } of await replays(t, carl, cursor))
       assert.deepEqual(events.map(({ type }) => type).slice(-2), ["discussion.created", "message.new"], name);
   }, env));
+
+test("a read mark that is moved while the discussion is being deleted leaves no event of its own", () =>
+  withServer(async (t) => {
+    const { ann, bob, id, path } = await createRoom(t.url);
+    await ann.send(id, `${marker} to be read`);
+    await withSql(t.databaseUrl, async (db) => {
+      await db.query("BEGIN");
+      await db.query("UPDATE members SET last_read_seq = 1 WHERE user_id = $1", [bob.user.id]);
+      const deleting = ann.ok("DELETE", path);
+      await eventually(() => assertWaiting(t.databaseUrl));
+      await db.query("COMMIT");
+      await deleting;
+    });
+    await assertRemoved(t.databaseUrl);
+    assert.deepEqual(await eventsOfAll(t.databaseUrl, id), ["event.erased"]);
+    assert.deepEqual(await findInDatabase(t.databaseUrl, marker), []);
+  }, env));
+
+test("a server of the version before deletes in one go, beside these functions and rights", () =>
+  withServer(async (t) => {
+    const { ann, id } = await createRoom(t.url);
+    for (const n of [1, 2, 3]) await ann.send(id, `${marker} ${n}`);
+    await withSql(asServer(t.databaseUrl), async (db) => {
+      await db.query("BEGIN");
+      await db.query("SELECT lock_discussions(array[$1::uuid])", [id]);
+      await db.query("DELETE FROM messages WHERE discussion_id = $1", [id]);
+      await db.query("SELECT erase_events(array[$1::uuid])", [id]);
+      await db.query("DELETE FROM discussions WHERE id = $1", [id]);
+      await db.query("COMMIT");
+    });
+    assert.deepEqual(await query(t.databaseUrl, "SELECT * FROM discussion_removals"), []);
+    assert.deepEqual(await eventsOfAll(t.databaseUrl, id), ["event.erased"]);
+    assert.deepEqual(await findInDatabase(t.databaseUrl, marker), []);
+  }, env));
+
+/** The types of a discussion's events that tell of nobody by name, each once. */
+async function eventsOfAll(databaseUrl: string, id: string): Promise<string[]> {
+  const rows = await query(
+    databaseUrl,
+    "SELECT DISTINCT type FROM events WHERE discussion_id = $1 AND user_id IS NULL ORDER BY type",
+    [id],
+  );
+  return rows.map(({ type }) => type);
+}
+
+/** Somebody waits for a lock. */
+async function assertWaiting(databaseUrl: string): Promise<void> {
+  const waiting = await query(
+    databaseUrl,
+    "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+  );
+  assert.ok(waiting.length > 0);
+}
 
 /** Gives a discussion many messages that are older than the log, as if they had been sent long ago. */
 async function fill(databaseUrl: string, id: string, sender: Client): Promise<void> {

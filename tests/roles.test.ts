@@ -3,12 +3,12 @@ import { glob, readFile } from "node:fs/promises";
 import pg from "pg";
 import { test } from "uvu";
 import { migrate } from "../sql/migrate.ts";
-import { Client, type Json, password } from "./support/client.ts";
+import { type Answer, Client, type Json, password, register } from "./support/client.ts";
 import { createTestDatabase } from "./support/database.ts";
 import { query } from "./support/postgres.ts";
 import { runScript } from "./support/process.ts";
 import { asServer } from "./support/roles.ts";
-import { testSecret, withServer } from "./support/server.ts";
+import { eventually, testSecret, withServer } from "./support/server.ts";
 
 const insufficientPrivilege = "42501";
 const sqlFolder = new URL("../sql/", import.meta.url);
@@ -221,6 +221,40 @@ roleTest("an upgrade gives rights anew that went with what was dropped, and take
     assert.deepEqual(await rightsOf(owner, name), before);
     await query(role, "SELECT log_cursor()");
   }),
+);
+
+roleTest("while functions are replaced, servers go on and lack no right", () =>
+  withServer(
+    async (t) => {
+      const ann = await register(t.url, "ann");
+      const { id } = await ann.ok("POST", "/discussions", { kind: "group", name: "G", member_ids: [] });
+      const path = `/discussions/${id}/messages`;
+      let isOver = false;
+      const answers = new Map<string, number>();
+      const ask = async (act: () => Promise<Answer>) => {
+        while (!isOver) {
+          const { status, body } = await act();
+          const key = status < 300 ? "done" : `${status} ${body?.code}`;
+          answers.set(key, (answers.get(key) ?? 0) + 1);
+        }
+      };
+      const asking = [
+        ask(() => ann.call("POST", path, { content: "on and on" })),
+        ask(() => ann.call("GET", path)),
+        ask(() => ann.call("GET", "/search?q=on")),
+      ];
+      for (let round = 1; round <= 4; round++) {
+        const before = answers.get("done") ?? 0;
+        await query(t.databaseUrl, "UPDATE function_texts SET hash = 'x'");
+        await migrate({ url: t.databaseUrl });
+        await eventually(() => assert.ok((answers.get("done") ?? 0) >= before + 10));
+      }
+      isOver = true;
+      await Promise.all(asking);
+      assert.deepEqual([...answers.keys()], ["done"]);
+    },
+    { RATE_LIMITS: "off" },
+  ),
 );
 
 roleTest("the role can neither start on an old schema nor without its rights, and says so in one line", () =>

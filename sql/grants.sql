@@ -117,7 +117,7 @@ GRANT EXECUTE ON FUNCTION
   -- 06_open_discussion
   discussion_identity, open_discussion, set_group_identity, lock_pair,
   -- 07_changes
-  reaction_drafts, act_refusal, edit_message, delete_message, set_reaction, edit_json, mark_read,
+  reaction_drafts, act_refusal, edit_message, delete_message, change_reaction, edit_json, mark_read,
   -- 08_search: the index on documents calls search_keys()
   search_words, search_keys, search_lock_key, index_messages, search_patterns, search_rank,
   search_question_keys, search_messages,
@@ -133,4 +133,4 @@ GRANT EXECUTE ON FUNCTION
 TO :"role";
 
 -- For servers of the version before, which may still run.
-GRANT EXECUTE ON FUNCTION erase_events TO :"role";
+GRANT EXECUTE ON FUNCTION erase_events, set_reaction TO :"role";

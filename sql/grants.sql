@@ -25,6 +25,10 @@ GRANT USAGE ON SCHEMA public TO :"role";
 -- Whether the schema is that of the program, at each start.
 GRANT SELECT (name) ON migrations TO :"role";
 GRANT SELECT (hash) ON function_texts TO :"role";
+GRANT SELECT (hash, place) ON function_versions TO :"role";
+-- Whether the log is where it was when it last served.
+GRANT SELECT, INSERT ON log_home TO :"role";
+GRANT UPDATE (home) ON log_home TO :"role";
 
 -- Columns that are not named are set by defaults and triggers, and never again: nobody gets another id, no
 -- message another sender, and no event another position. Accounts are emptied, not deleted.
@@ -105,8 +109,8 @@ GRANT EXECUTE ON FUNCTION
   reactions_json, new_message_data, event_data, effective_last_read_seq, member_json, first_members_json,
   last_seq, event_discussion_json, log_cursor,
   -- 02_log
-  first_seq_after, is_after, log_lock_key, lock_log, lock_discussions, append_events, event_line,
-  announce_events, announce_range,
+  first_seq_after, is_after, log_place, renew_epoch, settle_log, log_lock_key, lock_log, lock_discussions,
+  append_events, event_line, announce_events, announce_range,
   -- 03_triggers
   message_line, is_large,
   -- 04_send_messages

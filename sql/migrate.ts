@@ -51,9 +51,9 @@ export type Standing = "current" | "newer" | "older";
 
 /**
  * Brings the schema up to date while servers of the version before go on: new files of migrations/, each in a
- * transaction, then, if the text of any of them changed, all of sql/functions/ and the rights of servers' roles
- * (grants.sql) in one. Any number of runners may start at once; a database that is newer is left alone. Throws
- * BusyError, or what Postgres throws.
+ * transaction, then, if the text of any of them changed, all of sql/functions/ and the rights of servers'
+ * roles (grants.sql) in one. Any number of runners may start at once; a database that is newer is left alone.
+ * Throws BusyError, or what Postgres throws.
  */
 export async function migrate(
   target: MigrationTarget,

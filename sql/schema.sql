@@ -1818,7 +1818,7 @@ BEGIN
   UPDATE log_epoch SET epoch = substr(md5(gen_random_uuid()::text), 1, 8)
   WHERE of_epoch IS NULL OR epoch = of_epoch;
   IF FOUND THEN
-    INSERT INTO log_home (home) VALUES (log_place())
+    INSERT INTO log_home (home) SELECT place FROM log_place() AS place WHERE place <> ''
     ON CONFLICT (only_row) DO UPDATE SET home = excluded.home;
   END IF;
 END
@@ -2233,6 +2233,9 @@ DECLARE
   here text := log_place();
   known text;
 BEGIN
+  IF here = '' THEN
+    RETURN false;
+  END IF;
   INSERT INTO log_home (home) VALUES (here) ON CONFLICT (only_row) DO NOTHING;
   SELECT h.home INTO known FROM log_home AS h FOR UPDATE;
   IF known = here THEN

@@ -208,16 +208,14 @@ test("every right of grants.sql has a statement that needs it", async () => {
   assert.ok(!needOf("EXECUTE messages_deleted").test(text), "the look for statements can fail");
 });
 
-roleTest("an upgrade gives rights anew that went with what was dropped, and takes what is too much", () =>
+roleTest("an upgrade gives rights anew that went, and takes what is too much", () =>
   withRole(async ({ owner, role, name }) => {
     const before = await rightsOf(owner, name);
     await query(owner, `GRANT TRUNCATE ON messages TO ${name}; GRANT EXECUTE ON FUNCTION uuid7 TO PUBLIC`);
+    await query(owner, `REVOKE EXECUTE ON FUNCTION log_cursor FROM ${name}`);
     assert.notDeepEqual(await rightsOf(owner, name), before);
     await query(owner, "UPDATE function_texts SET hash = 'x'");
-    const ids = () => query(owner, "SELECT 'send_messages'::regproc::oid AS function");
-    const old = await ids();
     await migrate({ url: owner });
-    assert.notDeepEqual(await ids(), old, "the function is another one");
     assert.deepEqual(await rightsOf(owner, name), before);
     await query(role, "SELECT log_cursor()");
   }),

@@ -118,8 +118,8 @@ export async function settledBytes(program: Program, ms = 3_000): Promise<number
 type Started = Omit<Program, "url" | "databaseUrl">;
 
 /**
- * The child sees none of our own environment but what a program needs to be found and run. Our server connects
- * to databases of tests as its role; what rights another version needs is not known here.
+ * The child sees none of our own environment but what a program needs to be found and run. Our server
+ * connects to databases of tests as its role; what rights another version needs is not known here.
  */
 function start(
   script: string,

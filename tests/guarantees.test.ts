@@ -18,6 +18,7 @@ test("every promise is shown by tests that exist", async () => {
   const claims = await readClaims();
   assert.ok(claims.length > 15, "the document was read");
   for (const { file, name } of claims) {
+    assert.ok(name.length >= 12, `${file}: "${name}" is no name of a test`);
     const source = await readFile(join(root, file), "utf8");
     assert.ok(source.includes(name), `${file} has no "${name}"`);
   }

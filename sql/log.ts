@@ -51,8 +51,8 @@ export async function readLogEnd(db: Database, position: number): Promise<z.infe
   return db.one(sql.type(logEndRow)`
     SELECT epoch, pruned_to + 1 AS oldest, ${newestPosition} AS newest,
       ${timeOf(position)} AS at,
-      coalesce((SELECT home <> log_place() FROM log_home), true) AS has_moved
-    FROM log_epoch
+      here.place <> '' AND coalesce((SELECT home <> here.place FROM log_home), true) AS has_moved
+    FROM log_epoch, log_place() AS here (place)
   `);
 }
 
@@ -217,8 +217,8 @@ export async function renewEpoch(db: Database, from?: string): Promise<void> {
  * Renews the epoch if the database is a copy of the one that served last, restored from a backup; tells
  * whether it did. See settle_log().
  */
-export async function settleLog(db: Database, hasFollowed: boolean): Promise<boolean> {
+export async function settleLog(db: Database): Promise<boolean> {
   return db.oneFirst(sql.type(z.object({ renewed: z.boolean() }))`
-    SELECT settle_log(${hasFollowed}) AS renewed
+    SELECT settle_log() AS renewed
   `);
 }

@@ -2225,7 +2225,7 @@ AS $function$
   SELECT change_reaction(of_session, actor, of_discussion, of_seq, of_emoji, present, most_kinds, NULL)
 $function$;
 
-CREATE OR REPLACE FUNCTION public.settle_log(has_followed boolean)
+CREATE OR REPLACE FUNCTION public.settle_log()
  RETURNS boolean
  LANGUAGE plpgsql
 AS $function$
@@ -2239,10 +2239,6 @@ BEGIN
   INSERT INTO log_home (home) VALUES (here) ON CONFLICT (only_row) DO NOTHING;
   SELECT h.home INTO known FROM log_home AS h FOR UPDATE;
   IF known = here THEN
-    RETURN false;
-  END IF;
-  IF has_followed AND regexp_replace(known, '[^.]*$', '') = regexp_replace(here, '[^.]*$', '') THEN
-    UPDATE log_home SET home = here;
     RETURN false;
   END IF;
   PERFORM renew_epoch(NULL);

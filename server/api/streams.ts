@@ -111,6 +111,7 @@ export function beginStream(parts: Parts, { opening, discussionId }: Opened, wir
     sessionExpiresAt: Date.parse(opening.expires_at),
     discussionId,
     authorizedAt: opening.newest,
+    epoch: opening.epoch,
   };
   const stream = new Stream(owner, wire, {
     position: opening.start,

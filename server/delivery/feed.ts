@@ -26,13 +26,12 @@ export interface FeedOptions {
 }
 
 /**
- * Follows the log: one per process. NOTIFY wakes it and usually brings the events along; whatever does not
- * follow on its position it reads from the table, so a lost, merged or late NOTIFY costs time, never an
- * event.
+ * Follows the log: one per process. NOTIFY wakes it and usually brings the events along; what does not follow
+ * on its position it reads from the table: a lost, merged or late NOTIFY costs time, never an event.
  */
 export class Feed {
-  #options: FeedOptions;
-  #recent = new RecentEvents(limits.recentEvents, limits.recentBytes);
+  readonly #options: FeedOptions;
+  readonly #recent = new RecentEvents(limits.recentEvents, limits.recentBytes);
   #listener: Listener | undefined;
   #stopWatchdog = () => {};
   #epoch = "";
@@ -41,7 +40,7 @@ export class Feed {
   #at = "";
   /** False: what comes next may be of another log, until the table was read. */
   #isVerified = true;
-  #reading = false;
+  #reading: Promise<void> | undefined;
   #readAgain = false;
   #announced: Announcement[] = [];
   #healthy = false;
@@ -61,7 +60,6 @@ export class Feed {
     return this.#epoch;
   }
 
-  /** That of the newest event that went out. */
   get position(): number {
     return this.#position;
   }
@@ -89,12 +87,14 @@ export class Feed {
    */
   async reach(position: number): Promise<void> {
     if (this.#position >= position) return;
-    await this.#arrivals.wait(position, limits.announcementMs).catch(() => this.#readGap());
+    await this.#arrivals.wait(position, limits.announcementMs).catch(() => {
+      if (!this.#reading) return this.#readGap();
+    });
   }
 
   /** Begins at the log's end, with the newest events in memory, and listens. Throws what Postgres throws. */
   async start(): Promise<void> {
-    if (await settleLog(this.#options.pool, false)) {
+    if (await settleLog(this.#options.pool)) {
       this.#options.log.warn("the database is a copy, restored from a backup: the log has a new epoch");
     }
     const { epoch, oldest, newest } = await readLogEnd(this.#options.pool, 0);
@@ -142,6 +142,8 @@ export class Feed {
    * They are taken if nothing is missing before them; else the announcement does it.
    */
   take(events: readonly LogEvent[]): void {
+    // What is stored during a read is announced, too, if there is anybody to hear it.
+    if (this.#reading && !this.#listener?.isConnected()) this.#readAgain = true;
     if (this.#reading || this.#stopped || events[0]?.position !== this.#position + 1) return;
     if (!this.#isVerified) return void this.#readGap();
     try {
@@ -177,17 +179,20 @@ export class Feed {
     }
   }
 
-  /** Reads whatever the table has after the position. Errors are left to the watchdog, which tries again. */
-  async #readGap(): Promise<void> {
-    if (this.#reading) {
-      this.#readAgain = true;
-      return;
-    }
-    this.#reading = true;
+  /** Reads what the table has after the position, again if asked meanwhile; the watchdog mends failures. */
+  #readGap(): Promise<void> {
+    if (this.#reading) this.#readAgain = true;
+    else this.#reading = this.#read();
+    return this.#reading;
+  }
+
+  async #read(): Promise<void> {
     try {
       do {
         this.#readAgain = false;
+        const wasVerified = this.#isVerified;
         this.#isVerified = true;
+        if (!wasVerified && (await settleLog(this.#options.pool))) await this.#beginAgain(this.#bookmark());
         await this.#readToEnd();
         this.#takeAnnounced();
       } while (this.#readAgain && !this.#stopped);
@@ -196,7 +201,7 @@ export class Feed {
       this.#isVerified = false;
       if (!this.#stopped) this.#options.log.warn({ err: error }, "cannot read the log");
     } finally {
-      this.#reading = false;
+      this.#reading = undefined;
       this.#announced = [];
     }
   }
@@ -213,9 +218,7 @@ export class Feed {
   }
 
   #takeAnnounced(): void {
-    const announced = this.#announced;
-    this.#announced = [];
-    for (const { from, to, events } of announced) {
+    for (const { from, to, events } of this.#announced.splice(0)) {
       if (to <= this.#position) continue;
       if (this.#isVerified && events && from <= this.#position + 1) this.#apply(events);
       else this.#readAgain = true;
@@ -252,7 +255,7 @@ export class Feed {
       const seen = this.#bookmark();
       const log = await within(limits.watchdogMs * 2, readLogEnd(this.#options.pool, seen.position));
       if (log.newest < seen.position || !isSame(log, seen)) return await this.#beginAgain(seen, log.epoch);
-      if (log.has_moved && (await settleLog(this.#options.pool, true))) return await this.#beginAgain(seen);
+      if (log.has_moved && (await settleLog(this.#options.pool))) return await this.#beginAgain(seen);
       this.#listener?.check();
       const { newest } = log;
       if (newest > this.#position) await sleep(limits.watchdogMs / 8);
@@ -276,11 +279,12 @@ export class Feed {
    * has one already: cursors of the lost one must not be believed.
    */
   async #beginAgain({ epoch, position }: Bookmark, itsEpoch = ""): Promise<void> {
-    // Somebody else has seen it at the same time, and it is done.
+    // The other of read and check has seen it at the same time.
     if (this.#epoch !== epoch) return;
     this.#options.log.error({ position, epoch: itsEpoch }, "the log is not the one it was");
     if (epoch === itsEpoch) await renewEpoch(this.#options.pool, epoch);
     const end = await markEnd(this.#options.pool);
+    if (this.#epoch !== epoch) return;
     this.#epoch = end.epoch;
     this.#position = end.position;
     this.#at = end.at;

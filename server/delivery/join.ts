@@ -26,6 +26,10 @@ const bytesPerWrite = 64 * 1024;
  */
 export async function join(parts: JoinParts, stream: Stream): Promise<void> {
   const { feed, hub } = parts;
+  const { epoch } = stream.owner;
+  // After a restored backup the opening may have seen the new history before the feed has.
+  if (epoch !== feed.epoch) await feed.verify();
+  if (epoch !== feed.epoch) return stream.close("restarting");
   await feed.reach(stream.owner.authorizedAt);
   for (;;) {
     if (stream.isClosed) return;

@@ -76,6 +76,7 @@ export class RecentEvents {
 
   clear(): void {
     this.#events = [];
+    this.#erased = "";
     this.#first = 0;
     this.#bytes = 0;
   }

@@ -36,8 +36,9 @@ export interface StreamOwner {
   /** Milliseconds, as of Date. */
   sessionExpiresAt: number;
   discussionId: string | null;
-  /** The newest position when the right to the stream was checked. */
+  /** The newest position when the right to the stream was checked, and of which history. */
   authorizedAt: number;
+  epoch: string;
 }
 
 /** Where a stream begins. */

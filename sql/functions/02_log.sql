@@ -77,9 +77,10 @@ BEGIN
 END
 $$;
 
--- Renews the epoch if the log is not where it was when it last served: what clients know of may be lost. An
--- instance that has followed it without a break knows better after a mere failover. Tells whether it did.
-CREATE OR REPLACE FUNCTION settle_log(has_followed boolean) RETURNS boolean LANGUAGE plpgsql AS $$
+-- Renews the epoch if the log is not where it was when it last served: what clients know of may be lost. Also
+-- after a mere failover: no instance knows what the others, or its own answers, have told of. Tells whether it
+-- did.
+CREATE OR REPLACE FUNCTION settle_log() RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
   here text := log_place();
   known text;
@@ -90,10 +91,6 @@ BEGIN
   INSERT INTO log_home (home) VALUES (here) ON CONFLICT (only_row) DO NOTHING;
   SELECT h.home INTO known FROM log_home AS h FOR UPDATE;
   IF known = here THEN
-    RETURN false;
-  END IF;
-  IF has_followed AND regexp_replace(known, '[^.]*$', '') = regexp_replace(here, '[^.]*$', '') THEN
-    UPDATE log_home SET home = here;
     RETURN false;
   END IF;
   PERFORM renew_epoch(NULL);

@@ -60,7 +60,8 @@ function assertHarmless({ status, headers, bytes }: Download, original: Buffer, 
   const type = headers.get("content-type") ?? "";
   assert.match(type, harmless, name);
   assert.equal(headers.get("x-content-type-options"), "nosniff", name);
-  assert.equal(headers.get("content-security-policy"), "default-src 'none'; sandbox", name);
+  const policy = "default-src 'none'; frame-ancestors 'none'; sandbox";
+  assert.equal(headers.get("content-security-policy"), policy, name);
   assert.equal(headers.get("cross-origin-resource-policy"), "same-site", name);
   assert.equal(headers.get("content-encoding"), null, `${name}: nobody unpacks it on the way`);
   const inPlace = /^(image|audio|video)\//.test(type);

@@ -22,6 +22,7 @@ interface Scene {
   /** There all the time; away since before the restore. */
   present: Follower[];
   away: Follower[];
+  instances(): readonly Parley[];
   start(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -53,7 +54,17 @@ async function withScene(act: (scene: Scene) => Promise<void>): Promise<void> {
         }
         const away = followers.filter((_, index) => index % 4 > 1);
         const present = followers.filter((follower) => !away.includes(follower));
-        await act({ postgres, road, ann, discussionId: group.id, present, away, start, stop });
+        await act({
+          postgres,
+          road,
+          ann,
+          discussionId: group.id,
+          present,
+          away,
+          instances: () => running,
+          start,
+          stop,
+        });
       } finally {
         await Promise.all(followers.map((follower) => follower.pause().catch(() => {})));
         await stop();
@@ -100,6 +111,10 @@ async function restore(scene: Scene, { backup, isRunning, hasGrown, newEpoch }: 
     assert.equal(follower.known.size, kept + lost);
   }
   for (const follower of scene.present) follower.follow();
+  // What instances have not seen before, they cannot miss afterwards where nothing else tells of the restore.
+  for (const { url } of scene.instances()) {
+    await eventually(async () => assert.equal((await fetch(`${url}/readyz`)).status, 200), 30_000);
+  }
   if (!isRunning) await scene.stop();
   road.trap(true);
   await backup.restore(postgres);

@@ -5,6 +5,7 @@ import { type OwnPostgres, query, withPostgres } from "../support/postgres.ts";
 import { endProgram, type Program, runScript, startProgram } from "../support/process.ts";
 import { createRandom } from "../support/random.ts";
 import { hasCommit, previousRelease, withRelease } from "../support/release.ts";
+import { forgetRole } from "../support/roles.ts";
 import { withLoad } from "./load.ts";
 
 const release = await previousRelease();
@@ -17,10 +18,11 @@ const migrateMs = 120_000;
 /** Of 3db8b33: who was added again while a stream was open heard of no edits on it. */
 const knownFaults = /^lost: guest's .*: message\.updated at /;
 
-/** A database with nothing in it but the previous release's schema. */
+/** A database with nothing in it but the previous release's schema, whose servers connect as its owner. */
 async function withOldDatabase(act: (postgres: OwnPostgres, folder: string) => Promise<void>): Promise<void> {
   await withPostgres((postgres) =>
     withRelease(release, async (folder) => {
+      forgetRole(new URL(postgres.url).pathname.slice(1));
       await query(postgres.url, "DROP SCHEMA public CASCADE; CREATE SCHEMA public");
       await migrateBy(postgres.url, folder);
       await act(postgres, folder);

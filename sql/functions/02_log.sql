@@ -78,8 +78,8 @@ END
 $$;
 
 -- Renews the epoch if the log is not where it was when it last served: what clients know of may be lost. Also
--- after a mere failover: no instance knows what the others, or its own answers, have told of. Tells whether it
--- did.
+-- after a mere failover: no instance knows what the others, or its own answers, have told of. Tells whether
+-- it did.
 CREATE OR REPLACE FUNCTION settle_log() RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
   here text := log_place();

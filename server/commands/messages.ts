@@ -4,6 +4,7 @@ import type { Pipeline } from "../../sql/pipeline.ts";
 import { Failure } from "../errors.ts";
 import { limits } from "../limits.ts";
 import { Tally } from "../tally.ts";
+import { SendLine, type Waiting } from "./send-line.ts";
 import { isUnavailable } from "./unavailable.ts";
 
 /** A stored message as JSON text; `created` is false if the same client_id had stored it before. */
@@ -32,13 +33,6 @@ export interface SendCounts {
   waiting(): number;
 }
 
-interface Waiting {
-  send: Send;
-  bytes: number;
-  resolve: (sent: Sent) => void;
-  reject: (error: unknown) => void;
-}
-
 /**
  * Group commit: sends that arrive while batches are in flight form the next one. There is no timer, so an
  * idle server adds no delay, and a busy one pays for one transaction, one flush and one NOTIFY per batch.
@@ -51,10 +45,8 @@ interface Waiting {
  * `onStored` is told the events of what was committed, which the answer brings along.
  */
 export function createSender(pipeline: Pipeline, onStored: (events: readonly LogEvent[]) => void): Sender {
-  const line: Waiting[] = [];
+  const line = new SendLine();
   const counter = createCounter();
-  const senders = new Set<string>();
-  let lineBytes = 0;
   let inFlight = 0;
   let sendsInFlight = 0;
   let gathering = false;
@@ -66,8 +58,8 @@ export function createSender(pipeline: Pipeline, onStored: (events: readonly Log
    * After a batch of one, nobody is waited for.
    */
   function gather(seen: number, turns: number): void {
-    if (lastCount > 1 && line.length > seen && line.length < mostAtOnce() && turns < limits.gatherTurns) {
-      setImmediate(gather, line.length, turns + 1);
+    if (lastCount > 1 && line.ready > seen && line.ready < mostAtOnce() && turns < limits.gatherTurns) {
+      setImmediate(gather, line.ready, turns + 1);
       return;
     }
     gathering = false;
@@ -75,16 +67,13 @@ export function createSender(pipeline: Pipeline, onStored: (events: readonly Log
   }
 
   function mostAtOnce(): number {
-    return Math.max(limits.batchWhole, Math.ceil((line.length + sendsInFlight) / 2));
+    return Math.max(limits.batchWhole, Math.ceil((line.ready + sendsInFlight) / 2));
   }
 
   function fill(): void {
     const enough = inFlight === 0 ? 1 : limits.batchWorthwhile;
-    if (inFlight >= limits.batchesInFlight || line.length < enough) return;
-    const batch = takeBatch(line, senders, mostAtOnce());
-    if (batch.length === 0) return;
-    for (const { bytes } of batch) lineBytes -= bytes;
-    for (const { send } of batch) senders.add(send.sender_id);
+    if (inFlight >= limits.batchesInFlight || line.ready < enough) return;
+    const batch = line.take(mostAtOnce());
     lastCount = batch.length;
     counter.batches.add(batch.length);
     inFlight++;
@@ -92,7 +81,7 @@ export function createSender(pipeline: Pipeline, onStored: (events: readonly Log
     void store({ pipeline, onStored, count: counter.count }, batch).finally(() => {
       inFlight--;
       sendsInFlight -= batch.length;
-      for (const { send } of batch) senders.delete(send.sender_id);
+      line.release(batch);
       fill();
     });
     fill();
@@ -103,7 +92,7 @@ export function createSender(pipeline: Pipeline, onStored: (events: readonly Log
     send: (send) =>
       new Promise((resolve, reject) => {
         const bytes = Buffer.byteLength(send.content);
-        if (line.length >= limits.sendsWaiting || lineBytes + bytes > limits.sendsWaitingBytes) {
+        if (line.length >= limits.sendsWaiting || line.bytes + bytes > limits.sendsWaitingBytes) {
           counter.count("overloaded");
           reject(
             new Failure("overloaded", "Too many messages at once", {
@@ -113,7 +102,6 @@ export function createSender(pipeline: Pipeline, onStored: (events: readonly Log
           return;
         }
         line.push({ send, bytes, resolve, reject });
-        lineBytes += bytes;
         if (gathering) return;
         gathering = true;
         setImmediate(gather, 0, 0);
@@ -128,36 +116,6 @@ function createCounter() {
     batches: new Tally([1, 2, 5, 10, 20, 50, 100, 200, 500]),
     count: (result: string) => void results.set(result, (results.get(result) ?? 0) + 1),
   };
-}
-
-/**
- * Takes the next batch off the line. It ends before somebody who has sends in flight: if those are refused as
- * a whole and tried again one by one, these must not be stored before them. It ends also before a second send
- * of one sender, discussion and client_id, which in the next batch finds the first one stored; before a
- * second one with the same attachment, which finds it sent; and before a reply that follows on its sender's
- * message to the same discussion, as it may be a reply to that.
- */
-function takeBatch(line: Waiting[], senders: ReadonlySet<string>, most: number): Waiting[] {
-  const keys = new Set<string>();
-  let bytes = 0;
-  let count = 0;
-  for (const { send, bytes: sendBytes } of line) {
-    if (count === most || count === limits.batchMessages || bytes + sendBytes > limits.batchBytes) break;
-    if (senders.has(send.sender_id)) break;
-    const talk = `${send.sender_id} ${send.discussion_id}`;
-    if (send.reply_to_seq !== null && keys.has(talk)) break;
-    keys.add(talk);
-    if (send.client_id !== null) {
-      const key = `${talk} ${send.client_id}`;
-      if (keys.has(key)) break;
-      keys.add(key);
-    }
-    if (send.attachment_ids.some((id) => keys.has(id))) break;
-    for (const id of send.attachment_ids) keys.add(id);
-    bytes += sendBytes;
-    count++;
-  }
-  return line.splice(0, count);
 }
 
 interface Storing {

@@ -1,4 +1,4 @@
-import { complain } from "../server/complaint.ts";
+import { blaming, complain } from "../server/complaint.ts";
 import { ConfigError, readConfig } from "../server/config.ts";
 import { migrate } from "../sql/migrate.ts";
 
@@ -14,7 +14,8 @@ async function main(): Promise<void> {
   if (!url)
     throw new ConfigError("DATABASE_URL: must be set; the embedded Postgres is migrated by `npm start`");
   const target = { url, ...(config.ssl && { ssl: config.ssl }) };
-  const standing = await migrate(target, console.log, { back: process.argv.includes("--back") });
+  const options = { back: process.argv.includes("--back") };
+  const standing = await blaming(config.migrateDatabaseSetting, () => migrate(target, console.log, options));
   if (standing === "newer") console.log("A later version has migrated this database, which serves this one.");
   else console.log("The schema is up to date.");
 }

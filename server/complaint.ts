@@ -4,7 +4,7 @@ import { isUnavailable } from "./commands/unavailable.ts";
 import { ConfigError } from "./config.ts";
 import { describeError } from "./log.ts";
 
-/** What kept a worker from starting, in its own words. */
+/** What kept a program from starting, in its own words. */
 export class Complaint extends Error {}
 
 /** Ends a program that cannot start. */
@@ -19,6 +19,16 @@ export function complain(error: unknown): never {
  */
 export function complaintOf(error: unknown): string {
   return messageFor(error) ?? wholeOf(error);
+}
+
+/** Whatever the person can mend of what fails here is told of this setting, by which it connects. */
+export async function blaming<T>(setting: string, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    const message = messageFor(error, setting);
+    throw message === null ? error : new Complaint(message, { cause: error });
+  }
 }
 
 /**
@@ -38,16 +48,16 @@ function wholeOf(error: unknown): string {
   return `${stack} ${inspect(rest)}`;
 }
 
-function messageFor(error: unknown): string | null {
+function messageFor(error: unknown, setting = "DATABASE_URL"): string | null {
   if (!(error instanceof Error)) return null;
   const { code = "", port, severity } = error as NodeJS.ErrnoException & { port?: number; severity?: string };
   if (error instanceof ConfigError || error instanceof Complaint) return error.message;
-  if (error instanceof BusyError) return `DATABASE_URL: ${error.message}`;
+  if (error instanceof BusyError) return `${setting}: ${error.message}`;
   if (code === "EADDRINUSE") return `PORT: ${port} is in use`;
-  if (isUnavailable(error)) return `DATABASE_URL: Postgres cannot be reached: ${error.message || code}`;
+  if (isUnavailable(error)) return `${setting}: Postgres cannot be reached: ${error.message || code}`;
   if (/CERT|SELF_SIGNED|VERIFY/.test(code)) return `PGSSLMODE: ${error.message}`;
-  if (code === "42501") return `DATABASE_URL: ${error.message}; see docs/database-role.md`;
+  if (code === "42501") return `${setting}: ${error.message}; see docs/database-role.md`;
   // What Postgres says of a wrong password, a missing database and the like.
-  if (severity === "FATAL") return `DATABASE_URL: ${error.message}`;
+  if (severity === "FATAL") return `${setting}: ${error.message}`;
   return null;
 }

@@ -64,6 +64,8 @@ export interface Config {
   readonly listenDatabaseUrl: string | undefined;
   /** For migrations, which neither a pooler carries nor a role that owns nothing. */
   readonly migrateDatabaseUrl: string | undefined;
+  /** The variable that this comes from. */
+  readonly migrateDatabaseSetting: string;
   readonly ssl: { rejectUnauthorized: boolean } | undefined;
   readonly poolSize: number;
   readonly dataDir: string;
@@ -103,6 +105,11 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
   if (production && !values.JWT_SECRET) {
     throw new ConfigError("JWT_SECRET: must be set in production: at least 32 random characters");
   }
+  const migrateSetting = values.MIGRATE_DATABASE_URL
+    ? "MIGRATE_DATABASE_URL"
+    : values.LISTEN_DATABASE_URL
+      ? "LISTEN_DATABASE_URL"
+      : "DATABASE_URL";
   return Object.freeze({
     production,
     port: values.PORT,
@@ -110,7 +117,8 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     webConcurrency: values.WEB_CONCURRENCY,
     databaseUrl: values.DATABASE_URL,
     listenDatabaseUrl: values.LISTEN_DATABASE_URL ?? values.DATABASE_URL,
-    migrateDatabaseUrl: values.MIGRATE_DATABASE_URL ?? values.LISTEN_DATABASE_URL ?? values.DATABASE_URL,
+    migrateDatabaseUrl: values[migrateSetting],
+    migrateDatabaseSetting: migrateSetting,
     ssl: sslOptions(values.PGSSLMODE),
     poolSize: values.DATABASE_POOL_SIZE,
     dataDir: values.DATA_DIR,

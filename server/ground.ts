@@ -3,6 +3,7 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import { migrate, readStanding } from "../sql/migrate.ts";
+import { blaming } from "./complaint.ts";
 import { type Config, ConfigError } from "./config.ts";
 import { startEmbeddedPostgres } from "./embedded.ts";
 import type { Ground } from "./parley.ts";
@@ -28,7 +29,9 @@ export async function prepareGround(
         throw new ConfigError("DATABASE_URL: the schema is not up to date; run `npm run migrate` first");
       }
       const url = config.migrateDatabaseUrl ?? listenDatabaseUrl;
-      standing = await migrate({ url, ...ssl }, (line) => log.info(line));
+      standing = await blaming(config.migrateDatabaseSetting, () =>
+        migrate({ url, ...ssl }, (line) => log.info(line)),
+      );
     }
     if (standing === "newer") log.info("the schema is that of a later version");
     const jwtSecret = config.jwtSecret ?? (await localSecret(config.dataDir));

@@ -10,10 +10,33 @@
 -- tests/roles.test.ts knows every right by this file: one that is missing here, or that no statement needs,
 -- fails. Triggers' functions need no right of their own, and foreign keys act as the owner.
 
--- First nothing; also not by PUBLIC, which may call every function and make temporary tables by default.
-REVOKE ALL ON ALL TABLES IN SCHEMA public FROM :"role";
-REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM :"role";
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM :"role", PUBLIC;
+-- First nothing; also not by PUBLIC, which may make temporary tables by default. Whatever else is in the
+-- schema, by another owner or of an extension, is left alone: to revoke what one has no right to is an error.
+-- The body of a DO knows no variables, but settings.
+SELECT set_config('parley.role', :'role', true);
+DO $$
+DECLARE
+  role text := current_setting('parley.role');
+  thing text;
+BEGIN
+  FOR thing IN
+    WITH things AS (
+      SELECT 'pg_class'::regclass AS class, oid, format('TABLE %s', oid::regclass) AS name, relowner AS owner
+      FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+      UNION ALL
+      SELECT 'pg_proc'::regclass, oid, format('ROUTINE %s', oid::regprocedure), proowner
+      FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+    )
+    SELECT t.name FROM things AS t
+    WHERE t.owner IN (quote_ident(current_user)::regrole,
+        (SELECT relowner FROM pg_class WHERE oid = 'events'::regclass))
+      AND NOT EXISTS (
+        SELECT FROM pg_depend AS d WHERE d.classid = t.class AND d.objid = t.oid AND d.deptype = 'e')
+  LOOP
+    EXECUTE format('REVOKE ALL ON %s FROM %I', thing, role);
+  END LOOP;
+END
+$$;
 REVOKE ALL ON SCHEMA public FROM :"role";
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 REVOKE ALL ON DATABASE :"DBNAME" FROM :"role";
@@ -138,3 +161,25 @@ TO :"role";
 
 -- For servers of the version before, which may still run.
 GRANT EXECUTE ON FUNCTION erase_events, set_reaction TO :"role";
+
+-- PUBLIC may call every function by default: not those above, nor those of triggers on the tables above.
+-- Other functions of the same owner are not ours.
+DO $$
+DECLARE
+  role text := current_setting('parley.role');
+  ours regprocedure;
+BEGIN
+  FOR ours IN
+    SELECT p.oid FROM pg_proc AS p
+    WHERE p.pronamespace = 'public'::regnamespace
+      AND p.proowner IN (quote_ident(current_user)::regrole,
+        (SELECT relowner FROM pg_class WHERE oid = 'events'::regclass))
+      AND (EXISTS (SELECT FROM aclexplode(p.proacl) AS a WHERE a.grantee = quote_ident(role)::regrole)
+        OR EXISTS (
+          SELECT FROM pg_trigger AS t
+          WHERE t.tgfoid = p.oid AND has_any_column_privilege(role, t.tgrelid, 'SELECT')))
+  LOOP
+    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', ours);
+  END LOOP;
+END
+$$;

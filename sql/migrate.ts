@@ -251,5 +251,6 @@ async function grantsFor(client: pg.Client, role: string, { grants }: Source): P
   const text = await readFile(grants, "utf8");
   return text
     .replaceAll(':"role"', () => client.escapeIdentifier(role))
+    .replaceAll(":'role'", () => client.escapeLiteral(role))
     .replaceAll(':"DBNAME"', () => client.escapeIdentifier(rows[0]?.name ?? ""));
 }

@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { glob, readFile } from "node:fs/promises";
 import pg from "pg";
 import { test } from "uvu";
-import { migrate } from "../sql/migrate.ts";
+import { grantServing, migrate } from "../sql/migrate.ts";
 import { type Answer, Client, type Json, password, register } from "./support/client.ts";
 import { createTestDatabase } from "./support/database.ts";
-import { query } from "./support/postgres.ts";
+import { query, withPostgres } from "./support/postgres.ts";
 import { runScript } from "./support/process.ts";
 import { asServer } from "./support/roles.ts";
 import { eventually, testSecret, withServer } from "./support/server.ts";
@@ -221,6 +221,43 @@ roleTest("an upgrade gives rights anew that went, and takes what is too much", (
   }),
 );
 
+test("what others have in the schema is left alone, and in nobody's way", () =>
+  withPostgres(async ({ url }) => {
+    // The owner of the database is no superuser, and may do nothing with what is theirs.
+    await query(url, "CREATE ROLE keeper LOGIN; CREATE ROLE app LOGIN; CREATE ROLE theirs");
+    await query(url, "CREATE DATABASE kept OWNER keeper TEMPLATE template0 ENCODING 'UTF8'");
+    const kept = new URL(url);
+    kept.pathname = "/kept";
+    await query(
+      kept.href,
+      `CREATE EXTENSION pg_stat_statements; CREATE EXTENSION pg_trgm;
+       CREATE TABLE private (id int); CREATE FUNCTION private() RETURNS int LANGUAGE sql AS 'SELECT 1';
+       ALTER TABLE private OWNER TO theirs; ALTER FUNCTION private OWNER TO theirs;
+       REVOKE ALL ON FUNCTION private FROM PUBLIC; GRANT SELECT ON private TO app`,
+    );
+    kept.username = "keeper";
+    await query(kept.href, "CREATE FUNCTION another() RETURNS int LANGUAGE sql AS 'SELECT 1'");
+    const rights = () =>
+      query(
+        kept.href,
+        `SELECT proname AS name, coalesce(proacl, acldefault('f', proowner))::text AS acl
+         FROM pg_proc LEFT JOIN pg_depend ON objid = pg_proc.oid AND deptype = 'e'
+         WHERE deptype = 'e' OR proname IN ('private', 'another')
+         UNION SELECT relname, relacl::text FROM pg_class
+         WHERE relname IN ('private', 'pg_stat_statements')
+         ORDER BY 1, 2`,
+      );
+    const before = await rights();
+    assert.ok(before.length > 30, `${before.length}`);
+    await migrate({ url: kept.href });
+    await grantServing({ url: kept.href }, "app");
+    await query(kept.href, "UPDATE function_texts SET hash = 'x'; GRANT DELETE ON users TO app");
+    await migrate({ url: kept.href });
+    assert.deepEqual(await rights(), before);
+    const ours = (await rightsOf(kept.href, "app")).filter((right) => !before.some(isOn(right)));
+    assert.deepEqual(ours, await grantedRights());
+  }));
+
 roleTest("while functions are replaced, servers go on and lack no right", () =>
   withServer(
     async (t) => {
@@ -272,10 +309,22 @@ roleTest("the role can neither start on an old schema nor without its rights, an
       MIGRATE_DATABASE_URL: owner,
     });
     assert.equal(migrated.code, 0, migrated.stderr);
+    await query(owner, "UPDATE function_texts SET hash = 'x'");
+    const refused = await runScript("scripts/migrate.ts", {
+      MIGRATE_DATABASE_URL: role,
+      DATABASE_URL: owner,
+    });
+    assert.equal(refused.code, 1);
+    assert.match(refused.stderr, /^MIGRATE_DATABASE_URL: permission denied/);
+    await migrate({ url: owner });
     await query(owner, `REVOKE ALL ON function_texts FROM ${name}`);
     await assertRefused({ ...env, NODE_ENV: "production" }, /^DATABASE_URL: permission denied/);
   }),
 );
+
+function isOn(right: string) {
+  return ({ name }: Json) => right.split(" ").at(-1) === name;
+}
 
 /** All rights of a role, and of everybody, on what is in the schema: "privilege column name", sorted. */
 async function rightsOf(url: string, role: string): Promise<string[]> {

@@ -241,7 +241,10 @@ export const limits = {
   peersAnswerMs: 1_000,
   sessionWatchMs: 5_000,
   pruneRows: 5_000,
-  /** Messages and events that go with a deleted discussion at once, and then in each step: some 50 ms. */
+  /**
+   * Messages and events that go with a deleted discussion at once, and then in each step: some 50 ms. Also in
+   * leave_discussions() (sql/functions/11_erase_user.sql).
+   */
   removalStep: 2_000,
   /** Messages wait so long to be indexed; a step holds up who edits one of its messages, for 50 ms. */
   indexMs: 1_000,

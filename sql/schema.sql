@@ -1050,17 +1050,19 @@ CREATE OR REPLACE FUNCTION public.first_seq_after(of_discussion uuid, after bigi
  STABLE
 AS $function$
 DECLARE
+  gone bigint := coalesce(
+    (SELECT r.removed_to FROM discussion_removals AS r WHERE r.discussion_id = of_discussion), 0);
   above bigint := last_seq(of_discussion) + 1; -- comes after the position, or there is none
   below bigint := above - 1; -- is looked at; then: comes before it
   step bigint := 1;
   middle bigint;
 BEGIN
-  WHILE below > 0 AND is_after(of_discussion, below, after) LOOP
+  WHILE below > gone AND is_after(of_discussion, below, after) LOOP
     above := below;
     below := below - step;
     step := step * 2;
   END LOOP;
-  below := greatest(below, 0);
+  below := greatest(below, gone);
   WHILE above - below > 1 LOOP
     middle := (above + below) / 2;
     IF is_after(of_discussion, middle, after) THEN
@@ -1196,7 +1198,7 @@ DECLARE
   left_ids uuid[] := array(SELECT id FROM discussions_to_leave(leaver) AS id ORDER BY id LIMIT most);
   deserted_ids uuid[];
   deserted_id uuid;
-  emptied_most int := 2000; -- as one deletion does: limits.removalStep
+  emptied_most int := 2000; -- as one deletion does: removalStep of server/limits.ts, too
   heirs members[];
 BEGIN
   PERFORM FROM discussions AS d WHERE d.id = ANY (left_ids) ORDER BY d.id FOR NO KEY UPDATE;

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "uvu";
+import { limits } from "../server/limits.ts";
 import { dumpSchema } from "../sql/dump.ts";
 import { createTestDatabase } from "./support/database.ts";
 
@@ -12,6 +13,11 @@ test("schema.sql is what migrations and functions make", async () => {
   } finally {
     await database.drop();
   }
+});
+
+test("an account that goes takes as much of its discussions along as one deletion does", async () => {
+  const text = await readFile(new URL("../sql/functions/11_erase_user.sql", import.meta.url), "utf8");
+  assert.equal(Number(/emptied_most int := (\d+);/.exec(text)?.[1]), limits.removalStep);
 });
 
 test.run();

@@ -17,21 +17,24 @@ CREATE OR REPLACE VIEW log_events AS
   WHERE m.position IS NOT NULL;
 
 -- Where a discussion's messages after a position begin: seq and position rise together. It looks back from
--- the last one in steps that double, then halves: a look-up or two if little was missed.
+-- the last one in steps that double, then halves: a look-up or two if little was missed. Of a discussion that
+-- is being removed it does not look at what has gone, all of which each look-up would walk over.
 CREATE OR REPLACE FUNCTION first_seq_after(of_discussion uuid, after bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
+  gone bigint := coalesce(
+    (SELECT r.removed_to FROM discussion_removals AS r WHERE r.discussion_id = of_discussion), 0);
   above bigint := last_seq(of_discussion) + 1; -- comes after the position, or there is none
   below bigint := above - 1; -- is looked at; then: comes before it
   step bigint := 1;
   middle bigint;
 BEGIN
-  WHILE below > 0 AND is_after(of_discussion, below, after) LOOP
+  WHILE below > gone AND is_after(of_discussion, below, after) LOOP
     above := below;
     below := below - step;
     step := step * 2;
   END LOOP;
-  below := greatest(below, 0);
+  below := greatest(below, gone);
   WHILE above - below > 1 LOOP
     middle := (above + below) / 2;
     IF is_after(of_discussion, middle, after) THEN

@@ -24,7 +24,7 @@ DECLARE
   left_ids uuid[] := array(SELECT id FROM discussions_to_leave(leaver) AS id ORDER BY id LIMIT most);
   deserted_ids uuid[];
   deserted_id uuid;
-  emptied_most int := 2000; -- as one deletion does: limits.removalStep
+  emptied_most int := 2000; -- as one deletion does: removalStep of server/limits.ts, too
   heirs members[];
 BEGIN
   PERFORM FROM discussions AS d WHERE d.id = ANY (left_ids) ORDER BY d.id FOR NO KEY UPDATE;

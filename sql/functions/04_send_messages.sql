@@ -46,10 +46,11 @@ CREATE OR REPLACE FUNCTION admission(
 $$;
 
 -- Stores a batch of messages: the one way in for REST and sockets (group commit). Refusals leave the others
--- alone. No two sends of a batch may have the same sender, discussion and client_id, nor the same sender and an
--- attachment in common. Attachments come as an array literal per send, or null; all null if no send has any. Returns lines:
--- first a digit per send in order, 1 if it was stored now and else 0; then the event of each 1, as announced;
--- then for each 0 a message's JSON if the same client_id had stored it before, else the code of the refusal.
+-- alone. No two sends of a batch may have the same sender and either discussion and client_id, or an
+-- attachment in common. Attachments come as an array literal per send, or null; all null if no send has any.
+-- Returns lines: first a digit per send in order, 1 if it was stored now and else 0; then the event of each
+-- 1, as announced; then for each 0 a message's JSON if the same client_id had stored it before, else the code
+-- of the refusal.
 --
 -- The discussions' locks come first: seq = last + 1 has neither holes nor collisions, and a membership that
 -- is looked at here cannot end before the message's event. The log's lock is taken only when all has been

@@ -145,7 +145,7 @@ async function* readFile(
   // Not by the stream's own iterator, which destroys the stream (a request: with its connection) at the end.
   const pieces = stream.iterator({ destroyOnReturn: false });
   // Where the stream says nothing of what is wrong, this does.
-  const failed = gone.then(() => new Promise<never>(() => {}));
+  const unlessGone = whileNot(gone);
   let size = 0;
   let waitedMs = 0;
   for (;;) {
@@ -153,7 +153,7 @@ async function* readFile(
     const from = performance.now();
     const next = await inTime(
       Math.min(limits.uploadStallMs, leftMs),
-      Promise.race([pieces.next().catch(() => Promise.reject(brokenOff())), failed]),
+      unlessGone(pieces.next().catch(() => Promise.reject(brokenOff()))),
     );
     waitedMs += performance.now() - from;
     if (next.done) break;
@@ -162,6 +162,26 @@ async function* readFile(
     yield next.value;
   }
   await inTime(limits.uploadStallMs, ended);
+}
+
+/**
+ * Waits for one promise after another, but never longer than until `gone` rejects. Not by Promise.race, which
+ * would leave with a promise that outlives the round a way to what the round has brought: each upload would
+ * be held in memory as a whole.
+ */
+function whileNot(gone: Promise<void>): <T>(promise: Promise<T>) => Promise<T> {
+  let failure: unknown;
+  let giveUp = (_reason: unknown) => {};
+  gone.catch((error) => {
+    failure = error;
+    giveUp(error);
+  });
+  return (promise) =>
+    new Promise((resolve, reject) => {
+      giveUp = reject;
+      if (failure !== undefined) reject(failure);
+      promise.then(resolve, reject);
+    });
 }
 
 function requireLength(request: IncomingMessage, maxBytes: number): void {

@@ -1,7 +1,11 @@
 // time limit: 180 s
 import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:http";
 import { type AddressInfo, connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import type { H3Event } from "h3";
@@ -10,6 +14,7 @@ import { receiveFile } from "../../server/api/uploads.ts";
 import { assertProblem, Client, type Json, register } from "../support/client.ts";
 import { filePart, openRequest, rawForm, sendBody, tryUpload, upload } from "../support/files.ts";
 import { query } from "../support/postgres.ts";
+import { withProgram } from "../support/process.ts";
 import { eventually, withServer } from "../support/server.ts";
 
 const env = { RATE_LIMITS: "off" };
@@ -314,6 +319,43 @@ test("nothing of an upload stays in memory", () =>
     const grown = Math.round(((await heldBytes()) - before) / megabyte);
     assert.ok(grown < 8, `${grown} MiB more after 60 MiB of uploads`);
   }, env));
+
+test("an upload is not held in memory while it comes in, however large it is", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "parley-"));
+  const size = 200 * megabyte;
+  const settings = {
+    ...env,
+    ATTACHMENTS_URL: pathToFileURL(folder).href,
+    ATTACHMENT_MAX_BYTES: `${size}`,
+    MALLOC_ARENA_MAX: "1",
+  };
+  try {
+    await withProgram(settings, async (program) => {
+      const ann = await register(program.url, "ann");
+      await upload(ann, Buffer.alloc(megabyte));
+      const before = await program.residentBytes();
+      let most = before;
+      const piece = Buffer.alloc(megabyte, "x");
+      const { type, body } = rawForm([[filePart, ""]]);
+      const at = body.indexOf("\r\n\r\n") + 4;
+      const pieces = async function* () {
+        yield body.subarray(0, at);
+        for (let sent = 0; sent < size; sent += piece.length) {
+          yield piece;
+          most = Math.max(most, await program.residentBytes());
+        }
+        yield body.subarray(at);
+      };
+      const stream = ReadableStream.from(pieces());
+      const answer = await sendBody(ann, "POST", "/attachments", stream, { "content-type": type });
+      assert.deepEqual([answer.status, answer.body.size], [201, size]);
+      const grown = Math.round((most - before) / megabyte);
+      assert.ok(grown < 100, `${grown} MiB more in an upload of 200 MiB`);
+    });
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
 
 /** Memory that is in use, once what is not has been collected. */
 async function heldBytes(): Promise<number> {

@@ -11,10 +11,17 @@ export class Turns {
   readonly #over = new WeakSet<Duplex>();
 
   watch(server: Server): void {
+    const latest = this.#latest;
+    // One function for all. Between two requests a connection keeps nothing of the last.
+    function forget(this: ServerResponse): void {
+      const { socket } = this.req;
+      if (latest.get(socket) === this) latest.delete(socket);
+    }
     server.prependListener("request", (request: IncomingMessage, response: ServerResponse) => {
       const before = this.unfinished(request.socket);
       if (before) this.#before.set(request, before);
-      this.#latest.set(request.socket, response);
+      latest.set(request.socket, response);
+      response.once("finish", forget);
     });
   }
 

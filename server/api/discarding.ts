@@ -1,5 +1,5 @@
 import type { IncomingMessage } from "node:http";
-import type { H3Event } from "h3";
+import type { ServerRequest } from "srvx";
 import { limits } from "../limits.ts";
 
 /**
@@ -7,11 +7,9 @@ import { limits } from "../limits.ts";
  * when they have sent everything, and a connection that is closed while they send takes the answer with it.
  * Who goes on beyond the bounds is cut off.
  */
-export function discardBody(event: H3Event): void {
-  const request = event.runtime?.node?.req as IncomingMessage | undefined;
-  if (!request || request.complete || request.destroyed) return;
-  const { "content-length": length, "transfer-encoding": encoding } = request.headers;
-  if (length === undefined && encoding === undefined) return;
+export function discardBody({ runtime }: { runtime?: ServerRequest["runtime"] | undefined }): void {
+  const request = runtime?.node?.req as IncomingMessage | undefined;
+  if (!request || !isComing(request)) return;
   const { socket } = request;
   const most = socket.bytesRead + limits.discardedBytes;
   const until = Date.now() + limits.discardMs;
@@ -24,4 +22,10 @@ export function discardBody(event: H3Event): void {
   request.on("error", () => {});
   // Who read it before may have left it paused.
   request.resume();
+}
+
+/** Whether a request has a body of which something may still come. */
+export function isComing({ complete, destroyed, headers }: IncomingMessage): boolean {
+  if (complete || destroyed) return false;
+  return headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined;
 }

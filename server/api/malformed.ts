@@ -1,9 +1,11 @@
 import { randomUUID } from "node:crypto";
 import type { Server } from "node:http";
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { ServerRequest } from "srvx";
 import { type ErrorCode, errors, Failure } from "../errors.ts";
 import { limits } from "../limits.ts";
+import { discardBody, isComing } from "./discarding.ts";
 import { nodeRequestOf } from "./node-request.ts";
 import type { Parts } from "./parts.ts";
 import { finalProblem } from "./problems.ts";
@@ -60,14 +62,22 @@ type Serve = (request: ServerRequest) => Response | Promise<Response>;
  */
 export function refuseMalformed(parts: Parts, turns: Turns, serve: Serve): Serve {
   const take: Serve = (request) => {
-    const { socket } = nodeRequestOf(request);
+    const nodeRequest = nodeRequestOf(request);
+    const { socket } = nodeRequest;
     if (turns.isOver(socket)) return new Promise(() => {});
     const fault = faultOf(request);
     if (fault === null) return serve(request);
     turns.end(socket);
     const requestId = readRequestId(request.headers);
     report(parts, request.method, "invalid_request", requestId, fault);
-    const { body, ...init } = finalProblem(new Failure("invalid_request", fault), requestId);
+    const failure = new Failure("invalid_request", fault);
+    if (isComing(nodeRequest)) {
+      // Node would close with the answer's end, while the body still comes, which takes the answer with it.
+      hangUp(socket, rawProblem(failure, requestId), limits.discardMs);
+      discardBody(request);
+      return new Promise(() => {});
+    }
+    const { body, ...init } = finalProblem(failure, requestId);
     return new Response(body, init);
   };
   return (request) => {
@@ -89,24 +99,34 @@ const parserCodes: Readonly<Record<string, ErrorCode>> = {
  * on it the next request would begin.
  */
 export function answerParserErrors(parts: Parts, server: Server, turns: Turns): void {
+  const failed = new WeakSet<Duplex>();
   const answer = (socket: Duplex, code: ErrorCode, reason: string | undefined) => {
     // The answer before it was the last one anyway.
     if (!socket.writable) return;
     const requestId = randomUUID();
     report(parts, "none", code, requestId, reason);
-    hangUp(socket, rawProblem(code, requestId));
+    hangUp(socket, rawProblem(new Failure(code), requestId));
   };
-  server.on("clientError", (error: NodeJS.ErrnoException, socket: Duplex) => {
+  server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
+    // The parser fails anew with every piece that comes behind the mistake; all was done at the first.
+    if (failed.has(socket) || turns.isOver(socket)) return;
+    failed.add(socket);
     const code = parserCodes[error.code ?? ""] ?? (error.code?.startsWith("HPE_") && "invalid_request");
-    if (!code || !socket.writable) return socket.destroy();
+    // Browsers connect ahead, and load balancers to see whether somebody listens: that is no request.
+    if (!code || !socket.writable || socket.bytesRead === 0) {
+      socket.destroy();
+      return;
+    }
     const response = turns.unfinished(socket);
     // The mistake is in the body of the request whose turn it is, or behind one that is still to be answered.
     const isReading = response?.req.complete === false && response.socket === socket;
-    if (!response || (isReading && !response.headersSent)) return answer(socket, code, error.code);
+    if (!response || (isReading && !response.headersSent)) {
+      answer(socket, code, error.code);
+      return;
+    }
     response.once("finish", () => (isReading ? hangUp(socket, "") : answer(socket, code, error.code)));
     // A stream would not finish.
-    if (response.headersSent) destroyLater(socket);
-    return undefined;
+    if (response.headersSent) destroyLater(socket, limits.hangUpMs);
   });
   server.on("connect", (_request, socket: Duplex) => {
     socket.on("error", () => socket.destroy());
@@ -123,19 +143,19 @@ function report(parts: Parts, method: string, code: ErrorCode, requestId: string
   parts.log.info({ request_id: requestId, method, status, reason }, "request");
 }
 
-function rawProblem(code: ErrorCode, requestId: string): string {
-  const { status, headers, body } = finalProblem(new Failure(code), requestId);
+function rawProblem(failure: Failure, requestId: string): string {
+  const { status, headers, body } = finalProblem(failure, requestId);
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
-  return `HTTP/1.1 ${status} ${errors[code][1]}\r\n${lines.join("")}\r\n${body}`;
+  return `HTTP/1.1 ${status} ${errors[failure.code][1]}\r\n${lines.join("")}\r\n${body}`;
 }
 
 /** What the client still sends is not read; to close at once would take the answer from it. */
-function hangUp(socket: Duplex, bytes: string): void {
+function hangUp(socket: Duplex, bytes: string, ms: number = limits.hangUpMs): void {
   socket.end(bytes);
-  destroyLater(socket);
+  destroyLater(socket, ms);
 }
 
-function destroyLater(socket: Duplex): void {
-  const timer = setTimeout(() => socket.destroy(), limits.hangUpMs);
+function destroyLater(socket: Duplex, ms: number): void {
+  const timer = setTimeout(() => socket.destroy(), ms);
   socket.once("close", () => clearTimeout(timer));
 }

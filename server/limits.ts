@@ -184,9 +184,11 @@ export const limits = {
   sseHeartbeatMs: 15_000,
   /**
    * An event stream is cut off whose client has acknowledged nothing when the same was sent again so often,
-   * each time after twice as long: 25 s on a fast network, two minutes on a very slow one.
+   * each time after twice as long: 100 s on a fast network, some minutes on a very slow one. Longer than a
+   * train is in a tunnel: who comes back before hears on, while a client that was cut off in there is not
+   * told, and waits for ever if it does not miss heartbeats. With 7 it were 25 s.
    */
-  unheardRetransmissions: 7,
+  unheardRetransmissions: 9,
   /** How often the kernel is asked for that; it takes 3 ms, in another thread, for each 1,000 connections. */
   unheardMs: 15_000,
   socketPingMs: 25_000,
@@ -267,7 +269,7 @@ export const limits = {
   /**
    * Streams that one person may have open at one process; the next is refused. Not the oldest closed: its
    * client would come back and close another one's, for ever. Each may hold an outbox of outboxBytes. A phone
-   * that changes its network leaves streams behind that are noticed only after a minute.
+   * that changes its network leaves streams behind that are noticed only after two minutes.
    */
   streamsPerUser: 200,
   streamRetryMs: 10_000,

@@ -122,7 +122,7 @@ export class Hub {
   cutUnheard(connections: ReadonlySet<string>): number {
     if (connections.size === 0) return 0;
     let cut = 0;
-    for (const stream of this.#streams) if (stream.format === "sse" && stream.cutIfAmong(connections)) cut++;
+    for (const stream of this.#streams) if (stream.cutIfAmong(connections)) cut++;
     return cut;
   }
 

@@ -21,7 +21,7 @@ export interface Wire {
   buffered(): number;
   /** Resolves when there is room again, or nothing will be read any more. */
   drained(): Promise<void>;
-  /** Names its TCP connection; see connectionName(). Null while, or once, it has none. */
+  /** Names its TCP connection, if only TCP tells of its end; see connectionName(). Null while it has none. */
   connection(): string | null;
   /** Tells the client why, lets what is buffered go out, and frees everything within a bounded time. */
   close(closing: Closing): void;

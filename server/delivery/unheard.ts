@@ -2,12 +2,15 @@ import { readFile } from "node:fs/promises";
 import { SocketAddress } from "node:net";
 import type { Logger } from "pino";
 import { limits } from "../limits.ts";
+import { repeat } from "../repeat.ts";
 import type { Hub } from "./hub.ts";
 
 /** Where Linux tells of the TCP connections of this network namespace. */
 const tables = ["/proc/net/tcp", "/proc/net/tcp6"];
 /** What only a row has whose connection waits to send the same again: its column of the running timer. */
 const retransmitting = " 01:";
+/** Behind it, as wide in every row: when the timer ends, and how often it did. */
+const retransmissionsAt = { from: retransmitting.length + 9, to: retransmitting.length + 17 };
 
 /**
  * Cuts off event streams whose client's network died without a word. Such a client never says anything, and
@@ -15,27 +18,15 @@ const retransmitting = " 01:";
  * its vain attempts to send: Node has no way to ask for that, but /proc tells.
  */
 export function watchUnheard(hub: Hub, log: Logger): { stop(): void } {
-  let timer: NodeJS.Timeout | undefined;
-  let isStopped = false;
   const look = async () => {
     if (!hub.hasEventStreams()) return;
     const cut = hub.cutUnheard(findUnheard(await readTables(), limits.unheardRetransmissions));
     if (cut > 0) log.info({ streams: cut }, "cut off event streams that nobody receives any more");
   };
-  const run = async () => {
-    await look().catch((error) => log.warn({ err: error }, "cannot look for dead event streams"));
-    schedule();
-  };
-  const schedule = () => {
-    if (!isStopped) timer = setTimeout(run, limits.unheardMs * (0.75 + Math.random() / 2));
-  };
-  schedule();
-  return {
-    stop: () => {
-      isStopped = true;
-      clearTimeout(timer);
-    },
-  };
+  const stop = repeat(limits.unheardMs, () =>
+    look().catch((error) => log.warn({ err: error }, "cannot look for dead event streams")),
+  );
+  return { stop };
 }
 
 /** A connection's name, the same for its socket in Node and for its row in the kernel's table. */
@@ -46,11 +37,12 @@ export function connectionName(localPort: number, remoteAddress: string, remoteP
 /** The names of connections on which the same was sent again so often, or oftener, and never acknowledged. */
 export function findUnheard(table: string, leastRetransmissions: number): Set<string> {
   const unheard = new Set<string>();
-  // Rows are many, and those that matter few.
+  // Rows are many, after an outage of many clients also those that wait, and those that matter few.
   for (let at = table.indexOf(retransmitting); at !== -1; at = table.indexOf(retransmitting, at + 1)) {
-    const row = table.slice(table.lastIndexOf("\n", at) + 1, table.indexOf("\n", at)).trim();
-    const [, local = "", remote = "", , , , retransmissions = ""] = row.split(/\s+/);
+    const retransmissions = table.slice(at + retransmissionsAt.from, at + retransmissionsAt.to);
     if (Number.parseInt(retransmissions, 16) < leastRetransmissions) continue;
+    const row = table.slice(table.lastIndexOf("\n", at) + 1, at).trim();
+    const [, local = "", remote = ""] = row.split(/\s+/);
     const { port: localPort } = readEndpoint(local);
     const { address, port } = readEndpoint(remote);
     unheard.add(connectionName(localPort, address, port));

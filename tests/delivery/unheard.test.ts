@@ -51,7 +51,7 @@ if (process.platform === "linux") {
         // As if each had been sent again already.
         const table = (await readFile(file, "latin1")).replaceAll(
           / \d\d:[0-9A-F]{8} [0-9A-F]{8} /g,
-          " 01:0 9 ",
+          " 01:00000000 00000009 ",
         );
         const { localPort, remoteAddress, remotePort } = socket;
         assert.ok(findUnheard(table, 7).has(connectionName(localPort, remoteAddress, remotePort)));

@@ -14,7 +14,7 @@ export interface Vanished {
   offlineMs: number;
 }
 
-const patienceMs = 240_000;
+const patienceMs = 400_000;
 
 const [network = ""] = process.argv.slice(2);
 await withWorld(network, async ({ instances: [one, two] }) => {

@@ -147,6 +147,11 @@ export const limits = {
    */
   imageScans: 64,
   imagesAtOnce: 1,
+  /**
+   * Of one user, those that wait to be looked at, beyond it 429: stored, and counted by nothing else. Uploads
+   * take no place while they wait. A message's ten, and some.
+   */
+  imagesPerUser: 16,
   imageSeconds: 10,
   thumbnailPixels: 320,
   avatarBytes: 5 * 1024 * 1024,

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { type FoundAttachment, findAttachment, findThumbnail } from "../../sql/attachments.ts";
-import { storeAttachment } from "../commands/attachments.ts";
+import { keepAttachment, storeFile } from "../commands/attachments.ts";
 import { isShownInPlace } from "../commands/media-types.ts";
 import { Failure, fail } from "../errors.ts";
 import { idSchema } from "../fields.ts";
@@ -36,9 +36,10 @@ export function attachmentRoutes(parts: Parts): Route[] {
       refusals: ["too_many_attachments", "overloaded"],
       handle: async ({ event, caller }) => {
         const stored = await inUploadPlace(caller.user_id, () =>
-          receiveFile(event, attachments.maxBytes, (file) => storeAttachment(attachments, caller, file)),
+          receiveFile(event, attachments.maxBytes, (file) => storeFile(attachments, caller, file)),
         );
-        return json(201, stored);
+        // Without the place: pictures that wait to be looked at would keep others from uploading anything.
+        return json(201, await keepAttachment(attachments, caller, stored));
       },
     }),
     route({

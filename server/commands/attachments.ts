@@ -16,7 +16,7 @@ import { lockUser } from "../../sql/users.ts";
 import { collect } from "../collect.ts";
 import { fail } from "../errors.ts";
 import { limits } from "../limits.ts";
-import type { Storage, Storages } from "../storage/storage.ts";
+import type { Storages } from "../storage/storage.ts";
 import type { Images, Picture } from "./images.ts";
 import { imageTypes, sniff } from "./media-types.ts";
 
@@ -35,16 +35,25 @@ export interface IncomingFile {
   bytes: AsyncIterable<Buffer>;
 }
 
+/** A file that is stored, and not yet an attachment. */
+export interface StoredFile {
+  id: string;
+  name: string;
+  media_type: string;
+  size: number;
+  storage: StorageName;
+}
+
 /**
- * Stores a file while it comes in, and gives the attachment's JSON text. Whatever goes wrong, nothing of it
- * stays: at once or, if this process dies, by the maintenance of another. Throws too_many_attachments,
- * session_revoked, and what `file.bytes` throws.
+ * Stores a file while it comes in; hand it to keepAttachment(). Whatever goes wrong here or there, nothing of
+ * it stays: at once or, if this process dies, by the maintenance of another. Throws too_many_attachments, and
+ * what `file.bytes` throws.
  */
-export async function storeAttachment(
+export async function storeFile(
   parts: AttachmentParts,
   caller: { user_id: string; session_id: string },
   file: IncomingFile,
-): Promise<string> {
+): Promise<StoredFile> {
   // Before the bytes come; what counts is the same look in the transaction that keeps them.
   await requireRoom(parts, parts.pool, caller.user_id, 0);
   const storage = parts.storages.current;
@@ -52,32 +61,45 @@ export async function storeAttachment(
   try {
     const sniffer = sniff(file.bytes);
     await storage.write(id, sniffer.bytes);
-    const found = { id, media_type: await sniffer.mediaType(), size: sniffer.size() };
-    const picture = await lookAt(parts, caller.user_id, storage, found);
-    return await keep(parts, caller, { ...found, name: file.name, storage: storage.name }, picture);
+    const media_type = await sniffer.mediaType();
+    return { id, name: file.name, media_type, size: sniffer.size(), storage: storage.name };
   } catch (error) {
     await removeBytes(parts, storage.name, id);
     throw error;
   }
 }
 
-/** Null for all that is no image which can be shown. */
-async function lookAt(
-  { images }: AttachmentParts,
-  userId: string,
-  storage: Storage,
-  { id, media_type, size }: { id: string; media_type: string; size: number },
-): Promise<Picture | null> {
-  if (!imageTypes.has(media_type) || size > limits.imageBytes) return null;
-  return images.look(userId, () => collect(storage.read(id, 0, size - 1)));
+/**
+ * Makes an attachment of a stored file, and gives its JSON text. An image waits until it is its turn to be
+ * looked at. Throws too_many_attachments, session_revoked, rate_limited.
+ */
+export async function keepAttachment(
+  parts: AttachmentParts,
+  caller: { user_id: string; session_id: string },
+  stored: StoredFile,
+): Promise<string> {
+  try {
+    return await keep(parts, caller, stored, await lookAt(parts, caller.user_id, stored));
+  } catch (error) {
+    await removeBytes(parts, stored.storage, stored.id);
+    throw error;
+  }
 }
 
-type Stored = Omit<Parameters<typeof insertAttachment>[1], "user_id" | "width" | "height">;
+/** Null for all that is no image which can be shown. */
+async function lookAt(
+  { images, storages }: AttachmentParts,
+  userId: string,
+  { id, media_type, size, storage }: StoredFile,
+): Promise<Picture | null> {
+  if (!imageTypes.has(media_type) || size > limits.imageBytes) return null;
+  return images.look(userId, () => collect(storages.named(storage).read(id, 0, size - 1)));
+}
 
 async function keep(
   parts: AttachmentParts,
   caller: { user_id: string; session_id: string },
-  stored: Stored,
+  stored: StoredFile,
   picture: Picture | null,
 ): Promise<string> {
   return inTransaction(parts.pool, async (transaction) => {

@@ -1,6 +1,7 @@
 import sharp, { type Metadata, type Sharp } from "sharp";
 import { limits } from "../limits.ts";
 import { createLine, createLines } from "../line.ts";
+import { createPlaces } from "./places.ts";
 
 /** An image that could be read. Width and height are as it is seen; the thumbnail is WebP. */
 export interface Picture {
@@ -9,7 +10,10 @@ export interface Picture {
   thumbnail: Buffer;
 }
 
-/** Reads images, which strangers made, within bounds of memory and time. */
+/**
+ * Reads images, which strangers made, within bounds of memory and time. Throws rate_limited to whom too many
+ * wait.
+ */
 export interface Images {
   /** Loads and reads an image of a user when it is its turn. Null if it is broken or too large. */
   look(userId: string, load: () => Promise<Buffer>): Promise<Picture | null>;
@@ -26,11 +30,12 @@ export function createImages(): Images {
   // One thread for each image; nothing is kept of those that are done.
   sharp.concurrency(1);
   sharp.cache(false);
+  const inPlace = createPlaces(Number.POSITIVE_INFINITY, limits.imagesPerUser);
   const inOwnTurn = createLines(1, Number.POSITIVE_INFINITY);
   const inTurn = createLine(limits.imagesAtOnce, Number.POSITIVE_INFINITY);
   // Who brings many waits for each of them alone: in the line of all, nobody stands twice.
   const read = <T>(make: (bytes: Buffer) => Promise<T>, userId: string, load: () => Promise<Buffer>) =>
-    inOwnTurn(userId, () => inTurn(async () => orNull(make, await load())));
+    inPlace(userId, () => inOwnTurn(userId, () => inTurn(async () => orNull(make, await load()))));
   return {
     look: (userId, load) => read(makePicture, userId, load),
     square: (userId, load) => read(makeSquare, userId, load),

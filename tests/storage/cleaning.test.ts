@@ -7,9 +7,10 @@ import { pino } from "pino";
 import { test } from "uvu";
 import {
   type AttachmentParts,
+  keepAttachment,
   removeForgotten,
   removeOrphans,
-  storeAttachment,
+  storeFile,
 } from "../../server/commands/attachments.ts";
 import { createImages } from "../../server/commands/images.ts";
 import { readConfig } from "../../server/config.ts";
@@ -135,7 +136,8 @@ test("an upload that is removed while it comes in is refused at its end", () =>
       yield Buffer.alloc(300_000);
     })();
     const caller = { user_id: ann.user.id, session_id: session.id };
-    await assert.rejects(() => storeAttachment(parts, caller, { name: "x", bytes }), /took too long/);
+    const stored = await storeFile(parts, caller, { name: "x", bytes });
+    await assert.rejects(keepAttachment(parts, caller, stored), /took too long/);
     for (const table of ["attachments", "attachment_chunks", "attachment_removals"]) {
       assert.equal(await count(databaseUrl, table), 0, table);
     }

@@ -1,5 +1,6 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
+import { limits } from "../limits.ts";
 
 /**
  * Whose turn it is on connections whose clients ask on without waiting for answers. Node hands over all that
@@ -8,21 +9,32 @@ import type { Duplex } from "node:stream";
 export class Turns {
   readonly #latest = new WeakMap<Duplex, ServerResponse>();
   readonly #before = new WeakMap<IncomingMessage, ServerResponse>();
+  readonly #waiting = new WeakMap<Duplex, number>();
   readonly #over = new WeakSet<Duplex>();
 
   watch(server: Server): void {
     const latest = this.#latest;
+    const waiting = this.#waiting;
     // One function for all. Between two requests a connection keeps nothing of the last.
     function forget(this: ServerResponse): void {
       const { socket } = this.req;
       if (latest.get(socket) === this) latest.delete(socket);
+      waiting.set(socket, (waiting.get(socket) ?? 1) - 1);
     }
     server.prependListener("request", (request: IncomingMessage, response: ServerResponse) => {
       const before = this.unfinished(request.socket);
       if (before) this.#before.set(request, before);
       latest.set(request.socket, response);
       response.once("finish", forget);
+      const count = (waiting.get(request.socket) ?? 0) + 1;
+      waiting.set(request.socket, count);
+      if (count > limits.requestsWaiting) this.#cut(request.socket);
     });
+  }
+
+  #cut(socket: Duplex): void {
+    this.end(socket);
+    socket.destroy();
   }
 
   /** The last answer on a connection, until all of it is written. */

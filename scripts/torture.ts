@@ -6,10 +6,13 @@
 import { parseArgs } from "node:util";
 import { newSeed } from "../tests/support/random.ts";
 import { describeViolations } from "./torture/checker.ts";
+import type { Fault } from "./torture/fault.ts";
 import { faults } from "./torture/faults.ts";
 import { type Outcome, runFault } from "./torture/run.ts";
 
-process.exitCode = await main(process.argv.slice(2));
+// An exit in order: what was started ends, and what was mounted goes.
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
+process.exit(await main(process.argv.slice(2)));
 
 async function main(args: string[]): Promise<number> {
   const { values, positionals } = parseArgs({
@@ -33,16 +36,27 @@ async function main(args: string[]): Promise<number> {
     );
     return 2;
   }
-  console.log(`seed ${seed} (npm run torture -- --seed ${seed} repeats it)\n`);
-  const wanted = faults.filter(({ id }) => positionals.length === 0 || positionals.includes(id));
-  let failed = 0;
-  for (const fault of wanted) {
+  const again = [...positionals, `--seed ${seed}`, `--seconds ${seconds}`].join(" ");
+  console.log(`seed ${seed} (npm run torture -- ${again} repeats it)\n`);
+  const counts = { passed: 0, failed: 0, skipped: 0 };
+  for (const fault of faults.filter(({ id }) => positionals.length === 0 || positionals.includes(id))) {
+    counts[await suffer(fault, seed, seconds)]++;
+  }
+  console.log(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
+  return counts.failed > 0 ? 1 : 0;
+}
+
+/** One fault that cannot even be tried does not keep the others from it. */
+async function suffer(fault: Fault, seed: number, seconds: number): Promise<"passed" | "failed" | "skipped"> {
+  try {
     const outcome = await runFault(fault, { seed, seconds, print: (line) => console.log(line) });
     console.log(`${describeOutcome(outcome)}\n`);
-    if (outcome.violations.length + outcome.complaints.length > 0) failed++;
+    if (outcome.skipped !== null) return "skipped";
+    return outcome.violations.length + outcome.complaints.length > 0 ? "failed" : "passed";
+  } catch (error) {
+    console.log(`FAIL ${fault.id}: ${error instanceof Error ? error.stack : error}\n`);
+    return "failed";
   }
-  console.log(`${wanted.length - failed} passed, ${failed} failed`);
-  return failed > 0 ? 1 : 0;
 }
 
 function describeOutcome(outcome: Outcome): string {

@@ -21,15 +21,19 @@ export interface World {
 export interface Step {
   atMs: number;
   what: string;
-  act(world: World): Promise<void> | void;
+  /**
+   * Gives how often it took hold: what it killed, cut, saw refused. A fault that does nothing proves nothing,
+   * so 0 is a failure of the run.
+   */
+  act(world: World): Promise<number> | number;
 }
 
 export interface Special {
   postgres?: PostgresOptions;
   /** Additional environment for the instances. */
   env?: NodeJS.ProcessEnv;
-  /** Called when all of this world has ended. */
-  end?(): Promise<void>;
+  /** Called when all of this world has ended, or while our process exits: hence at once. */
+  end?(): void;
 }
 
 export interface Fault {
@@ -40,12 +44,21 @@ export interface Fault {
    * and everybody has it. The server's own bounds, and as much again for a machine that is busy.
    */
   recoveryMs: number;
+  /** Whether a step may find nothing to lay hands on, so long as not all of them do. */
+  mayMiss?: boolean;
   /** What is special about this world, given its folder; called once, before anything starts. */
   prepare?(folder: string): Promise<Special> | Special;
   /** Why it cannot be done here; null if it can. */
   missing?(): Promise<string | null> | string | null;
   /** What will be done, made of the seed alone. `seconds`: about how long it may go on. */
   plan(random: Random, seconds: number): Step[];
+}
+
+/** The one at a place of the plan: it has to be there. */
+export function at<T>(items: readonly T[], place: number): T {
+  const item = items[place];
+  if (item === undefined) throw new Error(`nothing is at place ${place}`);
+  return item;
 }
 
 /** A plan in words: the same seed gives the same. */

@@ -8,7 +8,10 @@ export interface Place {
   through: readonly string[];
 }
 
-/** One server process among equals; the same address through every end and start. */
+/**
+ * One server process among equals; the same address through every end and start. What is done to it gives 1,
+ * or 0 if it was not there to suffer it.
+ */
 export class Instance {
   readonly name: string;
   readonly #env: NodeJS.ProcessEnv;
@@ -37,7 +40,8 @@ export class Instance {
     return this.#program?.isRunning() ?? false;
   }
 
-  async start(): Promise<void> {
+  async start(): Promise<number> {
+    if (this.isRunning()) throw new Error(`${this.name} runs already`);
     const port = this.#url === "" ? "0" : new URL(this.#url).port;
     const program = await startProgram({ NODE_ENV: "test", ...this.#env, PORT: port }, this.#place);
     this.#program = program;
@@ -45,16 +49,19 @@ export class Instance {
     void program.exited.then(() => {
       this.complaints.push(...program.stderr().split("\n").filter(isComplaint));
     });
+    return 1;
   }
 
   /** As if the power went: no goodbye to anybody. */
-  async kill(): Promise<void> {
-    if (this.#program) await endProgram(this.#program);
+  async kill(): Promise<number> {
+    if (!this.#program?.isRunning()) return 0;
+    await endProgram(this.#program);
+    return 1;
   }
 
   /** In good order; an end that takes too long, or is not 0, is a complaint. */
-  async stop(): Promise<void> {
-    if (!this.#program?.isRunning()) return;
+  async stop(): Promise<number> {
+    if (!this.#program?.isRunning()) return 0;
     this.resume();
     const program = this.#program;
     const timer = setTimeout(() => program.kill("SIGKILL"), stopLimitMs);
@@ -62,17 +69,22 @@ export class Instance {
     const code = await program.exited;
     clearTimeout(timer);
     if (code !== 0) this.complaints.push(`${this.name} ended with ${code}`);
+    return 1;
   }
 
   /** It stands still, with all its connections open. */
-  pause(): void {
+  pause(): number {
+    if (this.#isPaused || !this.#program?.isRunning()) return 0;
     this.#isPaused = true;
-    this.#program?.kill("SIGSTOP");
+    this.#program.kill("SIGSTOP");
+    return 1;
   }
 
-  resume(): void {
-    if (this.#isPaused) this.#program?.kill("SIGCONT");
+  resume(): number {
+    if (!this.#isPaused || !this.#program?.isRunning()) return 0;
     this.#isPaused = false;
+    this.#program.kill("SIGCONT");
+    return 1;
   }
 }
 

@@ -7,6 +7,7 @@ import { Person, type Service } from "./load/person.ts";
 import { type Actor, send, startRestWriter } from "./load/rest-writer.ts";
 import { startSocketWriter } from "./load/socket-writer.ts";
 import { Subscriber } from "./load/subscriber.ts";
+import { within } from "./within.ts";
 
 /** How much is going on. */
 export interface LoadSize {
@@ -98,20 +99,23 @@ export class Load {
     return this.#guest?.token ?? "";
   }
 
-  /** Cuts every subscriber's connection. */
-  cutAll(): void {
-    for (const subscriber of this.#subscribers()) subscriber.cut();
+  /** Cuts every subscriber's connection; gives how many there were. */
+  cutAll(): number {
+    return this.#subscribers().filter((subscriber) => subscriber.cut()).length;
   }
 
-  /** Sends a mark into each discussion, at a certain instance, and resolves when all have heard it. */
+  /**
+   * Sends a mark into each discussion, at a certain instance and no other, and resolves when all have heard
+   * it. Rejects if that takes longer.
+   */
   async probe(place: number, limitMs: number): Promise<void> {
     if (!this.#prober) throw new Error("the load was not started");
     const { person, notebook } = this.#prober;
     const deadline = performance.now() + limitMs;
-    while (person.url !== this.#service.urls[place % this.#service.urls.length]) person.moveOn();
+    person.goTo(place);
     for (const discussionId of this.#discussionIds) {
       const { attempt, content } = notebook.begin([discussionId]);
-      await send(person, attempt, content);
+      await send(person, attempt, content, { limitMs: deadline - performance.now(), stays: true });
       const isHeard = (subscriber: Subscriber) =>
         !this.#concerns(subscriber, discussionId) ||
         (subscriber.isReady && subscriber.hasHeard(discussionId, attempt.seq ?? 0));
@@ -128,8 +132,9 @@ export class Load {
    * off once more and sends another mark, so that repeats would show.
    */
   async quiesce(): Promise<void> {
-    await Promise.all(this.#writers.map((writer) => writer.stop()));
-    await this.#membership?.stop();
+    const ends = [...this.#writers, ...(this.#membership ? [this.#membership] : [])];
+    const ended = Promise.all(ends.map((actor) => actor.stop()));
+    await within(catchUpMs, "the writers finish what they have begun", ended);
     await this.probe(0, catchUpMs);
     this.cutAll();
     // Whoever is ready again has been told all that was stored before.
@@ -168,8 +173,8 @@ export class Load {
       const own = count === 1 ? name : `${name}${index + 1}`;
       return new Person(own, this.#service, index, this.#random.fork(`requests of ${own}`));
     });
-    for (const person of people) await person.register();
     this.#people.push(...people);
+    for (const person of people) await person.register();
     return people;
   }
 
@@ -204,6 +209,7 @@ export class Load {
     // A reader of its own: whoever loses a connection moves on without the others of the same person.
     const reader = new Person(person.name, this.#service, number, this.#random.fork(`reader ${number}`));
     Object.assign(reader, { id: person.id, token: person.token });
+    this.#people.push(reader);
     const name = `${person.name}'s ${kind} ${number}${discussionId ? " of one discussion" : ""}`;
     const random = this.#random.fork(name);
     // Half of them are never cut by themselves: what they hear has to be unbroken by the server alone.

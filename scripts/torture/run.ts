@@ -1,15 +1,19 @@
-import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { rmSync } from "node:fs";
+import { chmod, mkdir, mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type OwnPostgres, withPostgres } from "../../tests/support/postgres.ts";
+import { withPostgres } from "../../tests/support/postgres.ts";
 import { type Random, randomOf } from "../../tests/support/random.ts";
 import { type Road, withRoad } from "../../tests/support/road.ts";
+import { eventually } from "../../tests/support/server.ts";
 import { check, type Violation } from "./checker.ts";
-import { describePlan, type Fault, type World } from "./fault.ts";
+import { describePlan, type Fault, type Special, type Step, type World } from "./fault.ts";
+import type { History } from "./history.ts";
 import { Instance } from "./instance.ts";
 import { Load, type LoadSize, usualLoad } from "./load.ts";
 import { readTruth } from "./truth.ts";
+import { within } from "./within.ts";
 
 export interface RunOptions {
   seed: number;
@@ -19,13 +23,16 @@ export interface RunOptions {
   print(line: string): void;
 }
 
-/** How one fault went. It went well if nothing is in `violations`. */
+/** How one fault went. It went well if nothing is in `violations` and `complaints`. */
 export interface Outcome {
   fault: string;
   /** Why it was left out; null if it was not. */
   skipped: string | null;
   violations: Violation[];
-  /** What went wrong besides: a bound on recovery that was not kept, an error in a server's log. */
+  /**
+   * What went wrong besides: a bound on recovery that was not kept, an error in a server's log, a fault that
+   * did not take hold.
+   */
   complaints: string[];
   acknowledged: number;
   heard: number;
@@ -38,6 +45,9 @@ const instanceCount = 2;
 const warmUpMessages = 100;
 const warmUpMs = 60_000;
 const afterMs = 1_000;
+/** Besides the time that a fault goes on. */
+const stepLimitMs = 60_000;
+const truthMs = 30_000;
 
 /** Torments one fresh world with one fault, and judges what came of it. */
 export async function runFault(fault: Fault, options: RunOptions): Promise<Outcome> {
@@ -47,33 +57,49 @@ export async function runFault(fault: Fault, options: RunOptions): Promise<Outco
   const random = randomOf(options.seed).fork(fault.id);
   const plan = fault.plan(random.fork("plan"), options.seconds);
   options.print(`${fault.id}: ${fault.title}\n${describePlan(plan)}`);
+  const complain = (error: unknown) =>
+    void outcome.complaints.push(error instanceof Error ? error.message : String(error));
   await withWorld(fault, random, options, async (world) => {
+    let isQuiescent = false;
     try {
-      await torment(fault, plan, world, outcome);
+      await begin(world.load);
+      outcome.complaints.push(...(await torment(fault, plan, world, options.seconds)));
+      outcome.recoveryMs = await recover(fault, world);
+      await sleep(afterMs);
+      await world.load.quiesce();
+      isQuiescent = true;
     } catch (error) {
-      outcome.complaints.push(error instanceof Error ? error.message : String(error));
+      complain(error);
+      complain("not quiescent: what was still to come is not judged");
     }
-    await judge(world, outcome);
+    await judge(world, outcome, isQuiescent).catch(complain);
   });
   return outcome;
 }
 
-async function torment(fault: Fault, plan: ReturnType<Fault["plan"]>, world: World, outcome: Outcome) {
-  const { load } = world;
-  await load.start();
+async function begin(load: Load): Promise<void> {
+  await within(warmUpMs, "the load starts", load.start());
   const deadline = performance.now() + warmUpMs;
   while (load.acknowledged() < warmUpMessages) {
     if (performance.now() > deadline) throw new Error("the load does not get going");
     await sleep(20);
   }
+}
+
+/** Gives what did not take hold. */
+async function torment(fault: Fault, plan: Step[], world: World, seconds: number): Promise<string[]> {
   const startedAt = performance.now();
-  for (const { atMs, act } of plan) {
+  const complaints: string[] = [];
+  let sum = 0;
+  for (const { atMs, what, act } of plan) {
     await sleep(Math.max(0, startedAt + atMs - performance.now()));
-    await act(world);
+    const count = await within(seconds * 1_000 + stepLimitMs, what, Promise.resolve(act(world)));
+    sum += count;
+    if (count === 0 && !fault.mayMiss) complaints.push(`it did not take hold: ${what}`);
   }
-  outcome.recoveryMs = await recover(fault, world);
-  await sleep(afterMs);
-  await load.quiesce();
+  if (sum === 0) complaints.push("nothing took hold");
+  world.note(`${plan.length} steps took hold ${sum} times`);
+  return complaints;
 }
 
 /** Milliseconds until all works again. Throws when that takes longer than the fault allows. */
@@ -100,51 +126,90 @@ async function isReady(url: string): Promise<boolean> {
   return response?.status === 200;
 }
 
-async function judge({ postgres, instances, load }: World, outcome: Outcome): Promise<void> {
+async function judge(
+  { postgres, instances, load }: World,
+  outcome: Outcome,
+  isQuiescent: boolean,
+): Promise<void> {
   load.close();
-  for (const instance of instances) await instance.stop();
+  for (const instance of instances) {
+    if ((await instance.stop()) === 0) outcome.complaints.push(`${instance.name} was not running in the end`);
+  }
   outcome.complaints.push(...instances.flatMap(({ complaints }) => complaints));
   const history = load.history();
-  outcome.violations = check(history, await readTruth(postgres.url));
   outcome.acknowledged = load.acknowledged();
   outcome.heard = history.subscriptions.reduce((sum, { heard }) => sum + heard.length, 0);
   outcome.connections = load.connections();
   outcome.repeats = load.repeats();
+  if (!postgres.isRunning()) await postgres.start();
+  // It may still recover from a crash.
+  const truth = await eventually(() => readTruth(postgres.url), truthMs);
+  outcome.violations = check(isQuiescent ? history : brokenOff(history), truth);
+}
+
+/** As if each subscriber had been refused after the last that it heard: up to there nothing may be missing. */
+function brokenOff({ attempts, subscriptions }: History): History {
+  return { attempts, subscriptions: subscriptions.map((one) => ({ ...one, over: one.over ?? 0 })) };
 }
 
 async function withWorld(
   fault: Fault,
   random: Random,
-  { size = usualLoad, print }: RunOptions,
+  options: RunOptions,
   act: (world: World) => Promise<void>,
 ): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "parley-torture-"));
-  // Postgres runs as somebody else.
-  await chmod(folder, 0o755);
-  const special = (await fault.prepare?.(folder)) ?? {};
-  const start = async (postgres: OwnPostgres, roads: Road[]) => {
-    const instances = roads.map(
-      (road, index) => new Instance(`instance ${index + 1}`, { ...special.env, DATABASE_URL: road.url }),
-    );
-    const service = { urls: [] as string[] };
-    const load = new Load(service, random, size);
+  let special: Special = {};
+  const remove = () => {
     try {
-      for (const instance of instances) await instance.start();
-      service.urls.push(...instances.map(({ url }) => url));
-      await act({ postgres, folder, instances, roads, load, note: (text) => print(`  ${text}`) });
-    } finally {
-      load.close();
-      for (const instance of instances) await instance.kill();
+      special.end?.();
+      rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+    } catch (error) {
+      // What went wrong before is worth more.
+      options.print(`  ${folder} could not be removed: ${error}`);
     }
   };
+  process.once("exit", remove);
   try {
+    // Postgres runs as somebody else.
+    await chmod(folder, 0o755);
+    special = (await fault.prepare?.(folder)) ?? {};
+    const home = special.postgres?.home ?? join(folder, "postgres");
+    await mkdir(home, { recursive: true });
     await withPostgres(
-      (postgres) => withRoads(postgres.url, instanceCount, (roads) => start(postgres, roads)),
-      special.postgres,
+      (postgres) =>
+        withRoads(postgres.url, instanceCount, (roads) =>
+          withInstances({ postgres, folder, roads, special, random, ...options }, act),
+        ),
+      { ...special.postgres, home },
     );
   } finally {
-    await special.end?.();
-    await rm(folder, { recursive: true, force: true });
+    process.off("exit", remove);
+    remove();
+  }
+}
+
+interface Ground extends RunOptions, Pick<World, "postgres" | "folder" | "roads"> {
+  special: Special;
+  random: Random;
+}
+
+async function withInstances(
+  { postgres, folder, roads, special, random, size = usualLoad, print }: Ground,
+  act: (world: World) => Promise<void>,
+): Promise<void> {
+  const instances = roads.map(
+    (road, index) => new Instance(`instance ${index + 1}`, { ...special.env, DATABASE_URL: road.url }),
+  );
+  const service = { urls: [] as string[] };
+  const load = new Load(service, random, size);
+  try {
+    for (const instance of instances) await instance.start();
+    service.urls.push(...instances.map(({ url }) => url));
+    await act({ postgres, folder, instances, roads, load, note: (text) => print(`  ${text}`) });
+  } finally {
+    load.close();
+    for (const instance of instances) await instance.kill();
   }
 }
 

@@ -75,7 +75,8 @@ export async function withPostgres(
     await exited;
   };
   const killWithUs = () => void running?.kill("SIGQUIT");
-  process.once("exit", killWithUs);
+  // Before whoever takes its folder away.
+  process.prependOnceListener("exit", killWithUs);
   try {
     const binaries = await findBinaries();
     const data = join(home, "data");

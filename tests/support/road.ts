@@ -4,16 +4,19 @@ import { connect, createServer, type Socket } from "node:net";
 
 export interface Road {
   url: string;
-  /** Connections that are there now lose all that is sent in either direction, for ever, and stay open. */
-  swallow(): void;
+  /**
+   * Connections that are there now lose all that is sent in either direction, for ever, and stay open. This
+   * and all that is done to connections gives to how many it was.
+   */
+  swallow(): number;
   /** Connections that are there now hear nothing more, but are heard. */
-  deafen(): void;
-  /** The same as swallow(), for those alone that have asked to LISTEN; gives how many. */
+  deafen(): number;
+  /** The same as swallow(), for those alone that have asked to LISTEN. */
   swallowListeners(): number;
-  /** Those that have asked to LISTEN are made to UNLISTEN, without a word to the client; gives how many. */
+  /** Those that have asked to LISTEN are made to UNLISTEN, without a word to the client. */
   unlisten(): number;
   /** Connections that are there now are reset. */
-  cut(): void;
+  cut(): number;
   /** While true, new connections are accepted and swallowed from the start. */
   trap(on: boolean): void;
   /** While true, connections are swallowed from the moment that they ask to LISTEN. */
@@ -50,12 +53,14 @@ export async function withRoad(to: string, act: (road: Road) => Promise<void>): 
   const url = new URL(to);
   url.port = String(typeof address === "object" && address ? address.port : 0);
   url.hostname = "127.0.0.1";
-  const listeners = () => [...pairs].filter(({ listens }) => listens);
+  // What leads nowhere already cannot suffer more.
+  const alive = () => [...pairs].filter(({ isAlive }) => isAlive);
+  const listeners = () => alive().filter(({ listens }) => listens);
   try {
     await act({
       url: url.href,
-      swallow: () => forAll(pairs, (pair) => pair.swallow()),
-      deafen: () => forAll(pairs, (pair) => pair.deafen()),
+      swallow: () => forAll(alive(), (pair) => pair.swallow()),
+      deafen: () => forAll(alive(), (pair) => pair.deafen()),
       swallowListeners: () => forAll(listeners(), (pair) => pair.swallow()),
       unlisten: () => forAll(listeners(), (pair) => pair.unlisten()),
       cut: () => forAll(pairs, (pair) => pair.end()),
@@ -109,6 +114,10 @@ class Pair {
       one.on("error", () => {});
       one.on("close", () => other.destroy());
     }
+  }
+
+  get isAlive(): boolean {
+    return this.#up || this.#down;
   }
 
   swallow(): void {

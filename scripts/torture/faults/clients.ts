@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Random } from "../../../tests/support/random.ts";
 import type { Fault, World } from "../fault.ts";
@@ -32,23 +32,26 @@ export const everybodyCut: Fault = {
     })),
 };
 
-async function storm(world: World, random: Random, ms: number): Promise<void> {
+/** Gives how many connections came about. */
+async function storm(world: World, random: Random, ms: number): Promise<number> {
   const { instances, load, note } = world;
   const token = load.tokenOfGuest();
   const until = performance.now() + ms;
-  let count = 0;
+  let [tried, made] = [0, 0];
   while (performance.now() < until) {
-    for (let number = 0; number < perTick; number++, count++) {
+    for (let number = 0; number < perTick; number++, tried++) {
       const { url } = random.pick(instances);
-      touch(Number(new URL(url).port), requestOf(token, random.chance(0.5)), random);
+      const request = requestOf(token, random.chance(0.5));
+      touch(Number(new URL(url).port), request, random).once("connect", () => made++);
     }
     await sleep(tickMs);
   }
-  note(`${count} connections`);
+  note(`${made} of ${tried} connections came about`);
+  return made;
 }
 
 /** Asks for a stream and goes: before, within or after the request, or some time after the answer began. */
-function touch(port: number, request: Buffer, random: Random): void {
+function touch(port: number, request: Buffer, random: Random): Socket {
   const socket = connect(port, "127.0.0.1");
   const length = random.chance(0.3) ? random.integer(0, request.length) : request.length;
   socket.on("error", () => {});
@@ -56,6 +59,7 @@ function touch(port: number, request: Buffer, random: Random): void {
   socket.resume();
   const leave = () => (random.chance(0.5) ? socket.resetAndDestroy() : socket.destroy());
   setTimeout(leave, random.between(0, 400));
+  return socket;
 }
 
 function requestOf(token: string, isSocket: boolean): Buffer {

@@ -1,10 +1,10 @@
-import { execFile } from "node:child_process";
-import { mkdir, open, rm } from "node:fs/promises";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { open, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import type { Fault, World } from "../fault.ts";
 
-const run = promisify(execFile);
 const diskBytes = 192 * 1024 * 1024;
 const ballastBytes = 1024 * 1024;
 
@@ -13,41 +13,81 @@ export const diskFull: Fault = {
   id: "disk-full",
   title: "Postgres' disk is full, then is not",
   recoveryMs: 20_000,
-  missing: () =>
-    process.getuid?.() === 0 && process.platform === "linux" ? null : "only root can mount a disk",
-  prepare: async (folder) => {
+  missing: whyNot,
+  prepare: (folder) => {
     const disk = diskIn(folder);
-    await mkdir(disk);
-    await run("mount", ["-t", "tmpfs", "-o", `size=${diskBytes},mode=755`, "tmpfs", disk]);
-    const end = async () => void (await run("umount", [disk]));
-    return { postgres: { home: disk, settings: { max_wal_size: "64MB", min_wal_size: "32MB" } }, end };
+    mount(disk, diskBytes);
+    const settings = { max_wal_size: "64MB", min_wal_size: "32MB" };
+    return { postgres: { home: disk, settings }, end: () => unmount(disk) };
   },
-  plan: (random, seconds) => [
-    { atMs: random.between(0, 1_000), what: "fill the disk", act: fill },
-    {
-      atMs: Math.min(20, seconds) * 1_000,
-      what: "make room, and start Postgres if it has ended",
-      act: async ({ folder, postgres, note }) => {
-        await rm(ballastIn(folder));
-        note(postgres.isRunning() ? "Postgres still runs" : "Postgres had ended");
-        if (!postgres.isRunning()) await postgres.start();
+  plan: (random, seconds) => {
+    let repeatsBefore = 0;
+    return [
+      {
+        atMs: random.between(0, 1_000),
+        what: "fill the disk",
+        act: (world) => {
+          repeatsBefore = world.load.repeats();
+          return fill(world);
+        },
       },
-    },
-  ],
+      {
+        atMs: Math.min(20, seconds) * 1_000,
+        what: "make room, and start Postgres if it has ended",
+        act: async ({ folder, postgres, load, note }) => {
+          const repeats = load.repeats() - repeatsBefore;
+          await rm(ballastIn(folder));
+          note(`Postgres ${postgres.isRunning() ? "still runs" : "had ended"}; ${repeats} requests repeated`);
+          if (!postgres.isRunning()) await postgres.start();
+          return repeats;
+        },
+      },
+    ];
+  },
 };
 
-async function fill({ folder, note }: World): Promise<void> {
+/** Not every root may mount: in a container it often lacks the right. */
+function whyNot(): string | null {
+  if (process.platform !== "linux") return "only Linux has a tmpfs";
+  const folder = mkdtempSync(join(tmpdir(), "parley-mount-"));
+  try {
+    mount(diskIn(folder), ballastBytes);
+    unmount(diskIn(folder));
+    return null;
+  } catch {
+    return "there is no right to mount a disk";
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function mount(folder: string, bytes: number): void {
+  mkdirSync(folder);
+  const flags = ["-t", "tmpfs", "-o", `size=${bytes},mode=755`, "tmpfs", folder];
+  execFileSync("mount", flags, { stdio: "ignore" });
+}
+
+/** Also if somebody still has a file open there: it goes when they do. */
+function unmount(folder: string): void {
+  execFileSync("umount", ["-l", folder], { stdio: "ignore" });
+}
+
+/** Gives 1 once nothing more can be written. */
+async function fill({ folder, note }: World): Promise<number> {
   const file = await open(ballastIn(folder), "w");
   const block = Buffer.alloc(ballastBytes, 1);
   let written = 0;
+  let isFull = false;
   try {
     while (written < diskBytes) written += (await file.write(block)).bytesWritten;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
+    isFull = true;
   } finally {
     await file.close();
   }
   note(`${written} bytes were free`);
+  return isFull ? 1 : 0;
 }
 
 function diskIn(folder: string): string {

@@ -1,4 +1,4 @@
-import { type Fault, times, type World } from "../fault.ts";
+import { at, type Fault, times, type World } from "../fault.ts";
 
 export const instanceKilled: Fault = {
   id: "instance-killed",
@@ -12,12 +12,12 @@ export const instanceKilled: Fault = {
         {
           atMs,
           what: `kill instance ${place + 1}`,
-          act: ({ instances }: World) => instances[place]?.kill(),
+          act: ({ instances }: World) => at(instances, place).kill(),
         },
         {
           atMs: atMs + random.between(1_000, 3_000),
           what: `start instance ${place + 1}`,
-          act: ({ instances }: World) => instances[place]?.start(),
+          act: ({ instances }: World) => at(instances, place).start(),
         },
       ];
     }),
@@ -32,8 +32,8 @@ export const rollingRestart: Fault = {
       atMs: index * 5_000,
       what: `restart instance ${(index % 2) + 1}`,
       act: async ({ instances }) => {
-        await instances[index % 2]?.stop();
-        await instances[index % 2]?.start();
+        const instance = at(instances, index % 2);
+        return Math.min(await instance.stop(), await instance.start());
       },
     })),
 };
@@ -44,13 +44,26 @@ export const instancePaused: Fault = {
   recoveryMs: 20_000,
   plan: (random, seconds) => {
     const place = random.integer(0, 1);
+    const pause = async ({ instances }: World) => {
+      const instance = at(instances, place);
+      if (instance.pause() === 0) return 0;
+      return (await isSilent(instance.url)) ? 1 : 0;
+    };
     return [
-      { atMs: 0, what: `pause instance ${place + 1}`, act: ({ instances }) => instances[place]?.pause() },
+      { atMs: 0, what: `pause instance ${place + 1}`, act: pause },
       {
         atMs: Math.min(20, seconds * 2) * 1_000,
         what: "let it go on",
-        act: ({ instances }) => instances[place]?.resume(),
+        act: ({ instances }) => at(instances, place).resume(),
       },
     ];
   },
 };
+
+/** Whether nobody answers for a second. */
+async function isSilent(url: string): Promise<boolean> {
+  return fetch(`${url}/healthz`, { signal: AbortSignal.timeout(1_000) }).then(
+    () => false,
+    () => true,
+  );
+}

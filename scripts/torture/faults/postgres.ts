@@ -1,5 +1,6 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { query } from "../../../tests/support/postgres.ts";
-import { type Fault, times, type World } from "../fault.ts";
+import { at, type Fault, times, type World } from "../fault.ts";
 
 export const postgresCrash: Fault = {
   id: "postgres-crash",
@@ -8,11 +9,23 @@ export const postgresCrash: Fault = {
   recoveryMs: 15_000,
   plan: (random, seconds) => {
     const awayMs = Math.min(10, seconds) * 1_000;
+    let repeatsBefore = 0;
+    const crash = async ({ postgres, load }: World) => {
+      repeatsBefore = load.repeats();
+      if (!postgres.isRunning()) return 0;
+      await postgres.crash();
+      return 1;
+    };
+    const start = async ({ postgres, load }: World) => {
+      const repeats = load.repeats() - repeatsBefore;
+      await postgres.start();
+      return repeats;
+    };
     return times(Math.max(1, seconds / 20)).flatMap((index) => {
       const atMs = index * (awayMs + 5_000) + random.between(0, 1_000);
       return [
-        { atMs, what: "stop Postgres", act: ({ postgres }: World) => postgres.crash() },
-        { atMs: atMs + awayMs, what: "start it again", act: ({ postgres }: World) => postgres.start() },
+        { atMs, what: "stop Postgres", act: crash },
+        { atMs: atMs + awayMs, what: "start it again", act: start },
       ];
     });
   },
@@ -34,26 +47,30 @@ export const killedAtCommit: Fault = {
     })),
 };
 
+const slowCommitMs = 100;
+
 export const slowDisk: Fault = {
   id: "slow-disk",
-  title: "each flush of Postgres' log takes 100 ms",
+  title: `each flush of Postgres' log takes ${slowCommitMs} ms`,
   recoveryMs: 15_000,
   prepare: () => ({ postgres: { settings: { fsync: "on", commit_siblings: "0" } } }),
   plan: (_random, seconds) => [
-    { atMs: 0, what: "flushes take 100 ms", act: (world) => configure(world, "commit_delay", "100000") },
+    { atMs: 0, what: `flushes take ${slowCommitMs} ms`, act: (world) => delayCommits(world, slowCommitMs) },
     {
       atMs: seconds * 1_000,
       what: "flushes are quick",
-      act: (world) => configure(world, "commit_delay", "0"),
+      act: (world) => delayCommits(world, 0),
     },
   ],
 };
+
+const poolSize = 3;
 
 export const poolExhausted: Fault = {
   id: "pool-exhausted",
   title: "all connections of the pools wait for a lock that somebody holds, then Postgres has none left",
   recoveryMs: 20_000,
-  prepare: () => ({ env: { DATABASE_POOL_SIZE: "3" } }),
+  prepare: () => ({ env: { DATABASE_POOL_SIZE: String(poolSize) } }),
   plan: (random, seconds) => {
     const holdMs = Math.min(8, seconds) * 1_000;
     return [
@@ -65,7 +82,7 @@ export const poolExhausted: Fault = {
       {
         atMs: holdMs + 1_000,
         what: "take every connection that Postgres has, and end the pools' own",
-        act: ({ postgres }) => takeConnections(postgres.url, 3_000),
+        act: (world) => takeConnections(world, 3_000),
       },
     ];
   },
@@ -80,11 +97,11 @@ export const connectionsSilent: Fault = {
     times(2).map((index) => ({
       atMs: index * 14_000 + random.between(0, 1_000),
       what: `black-hole all connections of instance ${index + 1}`,
-      act: ({ roads }) => roads[index]?.swallow(),
+      act: ({ roads }) => at(roads, index).swallow(),
     })),
 };
 
-async function killSending({ postgres, note }: World): Promise<void> {
+async function killSending({ postgres, note }: World): Promise<number> {
   for (let tries = 0; tries < 200; tries++) {
     const [found] = await query(
       postgres.url,
@@ -95,36 +112,80 @@ async function killSending({ postgres, note }: World): Promise<void> {
     if (!found) continue;
     process.kill(found.pid, "SIGKILL");
     note(`killed backend ${found.pid}`);
-    return;
+    return 1;
   }
-  throw new Error("no backend was sending");
+  return 0;
 }
 
-async function configure({ postgres }: World, name: string, value: string): Promise<void> {
-  await query(postgres.url, `ALTER SYSTEM SET ${name} = '${value}'`);
-  await query(postgres.url, "SELECT pg_reload_conf()");
+/** Gives 1 once commits are as slow, or as quick, as they were told to be. */
+async function delayCommits({ postgres: { url }, note }: World, ms: number): Promise<number> {
+  await query(url, `ALTER SYSTEM SET commit_delay = ${ms * 1_000}`);
+  await query(url, "SELECT pg_reload_conf()");
+  const isSo = (took: number) => (ms > 0 ? took >= ms : took < slowCommitMs);
+  for (let tries = 0; tries < 50; tries++) {
+    const took = await timeOfCommit(url);
+    if (!isSo(took)) continue;
+    note(`a commit took ${Math.round(took)} ms`);
+    return 1;
+  }
+  return 0;
 }
 
-/** For so long nobody reads or writes a membership. */
-async function holdLock(url: string, ms: number): Promise<void> {
-  await query(
-    url,
-    `BEGIN; LOCK TABLE members IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(${ms / 1_000}); COMMIT`,
-  );
+/** Milliseconds until something small is in Postgres' log, flushed. */
+async function timeOfCommit(url: string): Promise<number> {
+  const startedAt = performance.now();
+  await query(url, "SELECT pg_logical_emit_message(true, 'torture', 'a commit')");
+  return performance.now() - startedAt;
 }
 
-/** Connects until Postgres refuses, ends everybody else's connections, and takes those too. */
-async function takeConnections(url: string, ms: number): Promise<void> {
-  const until = Date.now() + ms;
+/** For so long nobody reads or writes a membership. Gives how many connections waited for that at once. */
+async function holdLock(url: string, ms: number): Promise<number> {
+  let isHeld = true;
+  const lock = `BEGIN; LOCK TABLE members IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(${ms / 1_000}); COMMIT`;
+  const held = query(url, lock).finally(() => {
+    isHeld = false;
+  });
+  let most = 0;
+  while (isHeld) {
+    const [{ waiting }] = await query(
+      url,
+      "SELECT count(*)::int AS waiting FROM pg_stat_activity WHERE wait_event_type = 'Lock'",
+    );
+    most = Math.max(most, waiting);
+    await sleep(50);
+  }
+  await held;
+  return most >= poolSize ? most : 0;
+}
+
+/**
+ * Connects until Postgres refuses, ends everybody else's connections, and takes those too. Gives how often
+ * Postgres had none left.
+ */
+async function takeConnections({ postgres: { url }, load, note }: World, ms: number): Promise<number> {
+  const until = performance.now() + ms;
+  const repeatsBefore = load.repeats();
   const taken: Promise<unknown>[] = [];
-  while (Date.now() < until) {
-    const left = (until - Date.now()) / 1_000;
-    const others = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-      WHERE pid <> pg_backend_pid() AND query NOT LIKE '%pg_sleep%' AND backend_type = 'client backend'`;
-    const batch = times(20).map(() => query(url, `SELECT pg_sleep(${left})`).catch(() => null));
+  let refused = 0;
+  const refuse = (error: { code?: string }) => {
+    if (error.code === tooManyConnections) refused++;
+    // Ended by the statement below, before it slept.
+    else if (error.code !== terminated) throw error;
+  };
+  while (performance.now() < until) {
+    const left = (until - performance.now()) / 1_000;
+    const batch = times(20).map(() => query(url, `SELECT pg_sleep(${left})`).catch(refuse));
     taken.push(...batch);
-    await query(url, others).catch(() => null);
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await query(url, endOthers).catch(refuse);
+    await sleep(200);
   }
   await Promise.all(taken);
+  const repeats = load.repeats() - repeatsBefore;
+  note(`Postgres refused ${refused} connections; ${repeats} requests were repeated`);
+  return Math.min(refused, repeats);
 }
+
+const endOthers = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+  WHERE pid <> pg_backend_pid() AND query NOT LIKE '%pg_sleep%' AND backend_type = 'client backend'`;
+const tooManyConnections = "53300";
+const terminated = "57P01";

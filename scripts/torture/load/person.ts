@@ -3,6 +3,8 @@ import type { Random } from "../../../tests/support/random.ts";
 
 const password = "correct horse battery";
 const answerLimitMs = 15_000;
+/** Longer than any fault and the recovery from it. */
+const persistLimitMs = 180_000;
 const unauthenticated = 401;
 
 /** Whatever JSON came. */
@@ -12,6 +14,14 @@ export type Json = any;
 export interface Answer {
   status: number;
   body: Json;
+}
+
+/** How somebody insists on an answer. */
+export interface Patience {
+  /** How long, over all tries. */
+  limitMs?: number;
+  /** Asks one instance only, whatever it says. */
+  stays?: boolean;
 }
 
 /** Where the server can be found: the addresses of its instances. */
@@ -47,6 +57,11 @@ export class Person {
     return this.#service.urls[this.#place % this.#service.urls.length] ?? "";
   }
 
+  /** From now on it asks the instance of this place. */
+  goTo(place: number): void {
+    this.#place = place;
+  }
+
   /** From now on it asks the next instance. */
   moveOn(): void {
     this.#place++;
@@ -67,31 +82,41 @@ export class Person {
   }
 
   /** Asks until there is an answer that is one. Throws on a refusal, with its code. */
-  async ask(method: string, path: string, body?: unknown): Promise<Json> {
-    const answer = await this.persist(method, path, body);
+  async ask(method: string, path: string, body?: unknown, patience?: Patience): Promise<Json> {
+    const answer = await this.persist(method, path, body, patience);
     if (answer.status < 300) return answer.body;
     throw new Error(`${this.name}: ${method} ${path} → ${answer.status} ${answer.body?.code}`);
   }
 
   /** The same, but refusals are answers too. */
-  async persist(method: string, path: string, body?: unknown): Promise<Answer> {
+  async persist(
+    method: string,
+    path: string,
+    body?: unknown,
+    { limitMs = persistLimitMs, stays = false }: Patience = {},
+  ): Promise<Answer> {
+    const deadline = performance.now() + limitMs;
     for (;;) {
-      const answer = await this.#once(method, path, body).catch(() => null);
+      const answer = await this.#once(method, path, body, deadline).catch(() => null);
       if (answer?.status === unauthenticated && this.id !== "" && !path.startsWith("/auth/")) {
-        await this.#logIn();
+        await this.#logIn(deadline);
       } else if (answer && answer.status < 500 && answer.status !== 429) {
         return answer;
       }
       if (answer?.status === 500) throw new Error(`${this.name}: ${method} ${path} → 500`);
-      if (this.#isStopped) throw new Error(`${this.name}: ${method} ${path}: no answer`);
+      if (this.#isStopped || performance.now() > deadline) {
+        const last = answer ? `${answer.status} ${answer.body?.code}` : "no answer";
+        throw new Error(`${this.name}: ${method} ${path} at ${this.url}: ${last} to the end`);
+      }
       this.repeats++;
-      this.moveOn();
+      if (!stays) this.moveOn();
       await sleep(this.#random.between(50, 150));
     }
   }
 
   /** One request, to the instance that it uses now. Rejects if there is no answer. */
-  async #once(method: string, path: string, body: unknown): Promise<Answer> {
+  async #once(method: string, path: string, body: unknown, deadline: number): Promise<Answer> {
+    const limitMs = Math.max(1, Math.min(answerLimitMs, Math.ceil(deadline - performance.now())));
     const response = await fetch(`${this.url}/api/v1${path}`, {
       method,
       headers: {
@@ -99,17 +124,16 @@ export class Person {
         ...(body !== undefined && { "content-type": "application/json" }),
       },
       ...(body !== undefined && { body: JSON.stringify(body) }),
-      signal: AbortSignal.timeout(answerLimitMs),
+      signal: AbortSignal.timeout(limitMs),
     });
     const text = await response.text();
     return { status: response.status, body: text === "" ? null : JSON.parse(text) };
   }
 
   /** Its access token has run out, as after a jump of the clock. */
-  async #logIn(): Promise<void> {
-    const answer = await this.#once("POST", "/auth/login", { username: this.name, password }).catch(
-      () => null,
-    );
+  async #logIn(deadline: number): Promise<void> {
+    const body = { username: this.name, password };
+    const answer = await this.#once("POST", "/auth/login", body, deadline).catch(() => null);
     if (answer?.status === 200) this.token = answer.body.access_token;
   }
 }

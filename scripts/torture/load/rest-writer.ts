@@ -3,7 +3,7 @@ import type { Random } from "../../../tests/support/random.ts";
 import { emptied } from "../checker.ts";
 import type { Attempt } from "../history.ts";
 import { hashOf, Notebook } from "./notebook.ts";
-import type { Person } from "./person.ts";
+import type { Patience, Person } from "./person.ts";
 
 /** Somebody or something that works until it is told to stop. */
 export interface Actor {
@@ -40,9 +40,15 @@ export function startRestWriter({ person, discussionIds, random, pauseMs }: Writ
 }
 
 /** Resolves when it is stored. */
-export async function send(person: Person, attempt: Attempt, content: string): Promise<void> {
+export async function send(
+  person: Person,
+  attempt: Attempt,
+  content: string,
+  patience?: Patience,
+): Promise<void> {
   const { discussion_id, client_id } = attempt;
-  const message = await person.ask("POST", `/discussions/${discussion_id}/messages`, { content, client_id });
+  const path = `/discussions/${discussion_id}/messages`;
+  const message = await person.ask("POST", path, { content, client_id }, patience);
   attempt.seq = message.seq;
   attempt.acknowledged ??= hashOf(content);
 }

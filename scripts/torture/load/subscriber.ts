@@ -31,6 +31,7 @@ export class Subscriber {
   readonly #connect: Connect;
   #cursor: string;
   #connection: Connection | undefined;
+  #isOpen = false;
   #isReady = false;
   #isStopped = false;
   #cutTimer: NodeJS.Timeout | undefined;
@@ -79,9 +80,12 @@ export class Subscriber {
     return (this.#seqs.get(discussionId) ?? 0) >= seq;
   }
 
-  cut(): void {
+  /** Whether there was a connection to cut. */
+  cut(): boolean {
+    const wasOpen = this.#isOpen;
     this.#isReady = false;
     this.#connection?.cut();
+    return wasOpen;
   }
 
   stop(): void {
@@ -92,6 +96,7 @@ export class Subscriber {
   }
 
   #opened(): void {
+    this.#isOpen = true;
     this.record.connections++;
     const { patienceMs, random } = this.#options;
     if (patienceMs > 0) this.#cutTimer = setTimeout(() => this.cut(), random.between(0, 2 * patienceMs));
@@ -108,10 +113,15 @@ export class Subscriber {
     this.#cursor = json.cursor;
     if (json.type === "ready") this.#isReady = true;
     this.record.heard.push(json.type === "ready" || json.type === "reset" ? control(json) : heard(json));
-    if (json.message) this.#seqs.set(json.discussion_id, json.message.seq);
+    // The newest event of a message may tell of an old one.
+    if (json.message) {
+      const highest = Math.max(json.message.seq, this.#seqs.get(json.discussion_id) ?? 0);
+      this.#seqs.set(json.discussion_id, highest);
+    }
   }
 
   #ended({ code, status }: { code: number | null; status: number | null }): void {
+    this.#isOpen = false;
     this.#isReady = false;
     clearTimeout(this.#cutTimer);
     clearTimeout(this.#silenceTimer);

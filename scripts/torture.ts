@@ -60,11 +60,11 @@ async function suffer(fault: Fault, seed: number, seconds: number): Promise<"pas
 }
 
 function describeOutcome(outcome: Outcome): string {
-  const { fault, skipped, violations, complaints, acknowledged, heard, connections, repeats } = outcome;
+  const { fault, skipped, violations, complaints, acknowledged, heard, connections, repeats, held } = outcome;
   if (skipped !== null) return `SKIP ${fault}: ${skipped}`;
   const isGood = violations.length + complaints.length === 0;
   const figures =
-    `${acknowledged} messages acknowledged, ${repeats} repeats, ${heard} events heard over ` +
+    `took hold ${held} times, ${acknowledged} messages acknowledged, ${repeats} repeats, ${heard} events over ` +
     `${connections} connections, recovered in ${Math.round(outcome.recoveryMs)} ms`;
   const wrong = [describeViolations(violations), ...complaints].filter(Boolean);
   return [`${isGood ? "ok  " : "FAIL"} ${fault}: ${figures}`, ...wrong].join("\n");

@@ -74,20 +74,22 @@ export class Load {
 
   /** Everything that was written down so far. */
   history(): History {
-    const notebooks = this.#writers.map(({ notebook }) => notebook);
-    if (this.#prober) notebooks.push(this.#prober.notebook);
     return {
-      attempts: notebooks.flatMap(({ attempts }) => attempts),
+      attempts: this.#notebooks().flatMap((notebook) => notebook.settled()),
       subscriptions: this.#subscribers().map(({ record }) => record),
     };
   }
 
   acknowledged(): number {
-    return this.history().attempts.filter(({ seq }) => seq !== null).length;
+    return this.#notebooks().flatMap(({ attempts }) => attempts.filter(({ seq }) => seq !== null)).length;
   }
 
   repeats(): number {
     return this.#people.reduce((sum, { repeats }) => sum + repeats, 0);
+  }
+
+  listeners(): number {
+    return this.#listeners.length;
   }
 
   connections(): number {
@@ -156,6 +158,11 @@ export class Load {
       writer.giveUp?.();
     }
     void this.#membership?.stop().catch(() => {});
+  }
+
+  #notebooks(): Notebook[] {
+    const notebooks = this.#writers.map(({ notebook }) => notebook);
+    return this.#prober ? [...notebooks, this.#prober.notebook] : notebooks;
   }
 
   #subscribers(): Subscriber[] {

@@ -37,7 +37,11 @@ export interface Outcome {
   acknowledged: number;
   heard: number;
   connections: number;
+  /** Who listens from the beginning to the end: all but the guest who comes and goes. */
+  listeners: number;
   repeats: number;
+  /** How often the steps took hold, together. */
+  held: number;
   recoveryMs: number;
 }
 
@@ -63,7 +67,7 @@ export async function runFault(fault: Fault, options: RunOptions): Promise<Outco
     let isQuiescent = false;
     try {
       await begin(world.load);
-      outcome.complaints.push(...(await torment(fault, plan, world, options.seconds)));
+      await torment(fault, plan, world, options.seconds, outcome);
       outcome.recoveryMs = await recover(fault, world);
       await sleep(afterMs);
       await world.load.quiesce();
@@ -86,20 +90,22 @@ async function begin(load: Load): Promise<void> {
   }
 }
 
-/** Gives what did not take hold. */
-async function torment(fault: Fault, plan: Step[], world: World, seconds: number): Promise<string[]> {
+/** A step that does not take hold is a complaint. */
+async function torment(
+  fault: Fault,
+  plan: readonly Step[],
+  world: World,
+  seconds: number,
+  outcome: Outcome,
+): Promise<void> {
   const startedAt = performance.now();
-  const complaints: string[] = [];
-  let sum = 0;
   for (const { atMs, what, act } of plan) {
     await sleep(Math.max(0, startedAt + atMs - performance.now()));
     const count = await within(seconds * 1_000 + stepLimitMs, what, Promise.resolve(act(world)));
-    sum += count;
-    if (count === 0 && !fault.mayMiss) complaints.push(`it did not take hold: ${what}`);
+    outcome.held += count;
+    if (count === 0 && !fault.mayMiss) outcome.complaints.push(`it did not take hold: ${what}`);
   }
-  if (sum === 0) complaints.push("nothing took hold");
-  world.note(`${plan.length} steps took hold ${sum} times`);
-  return complaints;
+  if (outcome.held === 0) outcome.complaints.push("nothing took hold");
 }
 
 /** Milliseconds until all works again. Throws when that takes longer than the fault allows. */
@@ -140,6 +146,7 @@ async function judge(
   outcome.acknowledged = load.acknowledged();
   outcome.heard = history.subscriptions.reduce((sum, { heard }) => sum + heard.length, 0);
   outcome.connections = load.connections();
+  outcome.listeners = load.listeners();
   outcome.repeats = load.repeats();
   if (!postgres.isRunning()) await postgres.start();
   // It may still recover from a crash.
@@ -228,7 +235,9 @@ function emptyOutcome(fault: Fault): Outcome {
     acknowledged: 0,
     heard: 0,
     connections: 0,
+    listeners: 0,
     repeats: 0,
+    held: 0,
     recoveryMs: 0,
   };
 }

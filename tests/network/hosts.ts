@@ -3,7 +3,8 @@
  * router that can be told to lose what one of them sends to another. Needs root and `ip` (Debian:
  * iproute2).
  */
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFile, execFileSync, spawnSync } from "node:child_process";
+import { promisify } from "node:util";
 import type { Place } from "../../scripts/torture/instance.ts";
 
 /** Ways in which a connection between two hosts can be bad. */
@@ -33,6 +34,9 @@ export interface Fault {
 export const hosts = ["postgres", "one", "two", "clients"] as const;
 export type Host = (typeof hosts)[number];
 
+const run = promisify(execFile);
+/** A new connection within a machine takes less than a millisecond. */
+const connectMs = 2_000;
 const prefix = "parley";
 const router = "router" as const;
 
@@ -82,6 +86,27 @@ export function cut(id: string, { first, second, how }: Fault): () => void {
   if (how === "unreachable") return all(lose(id, there, "unreachable"), lose(id, back, "unreachable"));
   if (how === "unplugged") return unplug(id, second);
   return all(slowDown(nameOf(id, router), second), slowDown(nameOf(id, second), "eth0"));
+}
+
+/** Whether a connection from the first host to the second comes about. */
+export async function isOpen(id: string, { first, second }: Fault, port: number): Promise<boolean> {
+  const [command = "", ...through] = placeOf(id, first).through;
+  const words = [process.execPath, "-e", connecting, addressOf(second), String(port)];
+  return run(command, [...through, ...words]).then(
+    () => true,
+    () => false,
+  );
+}
+
+const connecting = `
+  const [host, port] = process.argv.slice(1);
+  require("node:net").connect(port, host, () => process.exit(0)).on("error", () => process.exit(1));
+  setTimeout(() => process.exit(1), ${connectMs});`;
+
+/** How many packets a slow line has held back so far. */
+export function heldBack(id: string, { second }: Fault): number {
+  const words = ["-s", "-n", nameOf(id, second), "qdisc", "show", "dev", "eth0"];
+  return Number(/overlimits (\d+)/.exec(execFileSync("tc", words, { encoding: "utf8" }))?.[1] ?? 0);
 }
 
 function all(...heal: (() => void)[]): () => void {

@@ -23,6 +23,7 @@ export async function suffer(recoveryMs: number, faults: readonly Fault[]): Prom
   for (const finding of findings) {
     if (finding.kind === "judged") continue;
     const { first, second, how, seconds } = finding.fault;
+    assert.ok(finding.tookHold, `${first}–${second} ${how}: the link was as good as before`);
     console.log(`${first}–${second} ${how} for ${seconds} s: well again after ${finding.ms} ms`);
     assert.ok(finding.ms < recoveryMs, `${first}–${second} ${how}: well again only after ${finding.ms} ms`);
   }

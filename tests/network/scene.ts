@@ -10,7 +10,7 @@ import { Load } from "../../scripts/torture/load.ts";
 import { readTruth } from "../../scripts/torture/truth.ts";
 import { randomOf } from "../support/random.ts";
 import { eventually } from "../support/server.ts";
-import { cut, type Fault } from "./hosts.ts";
+import { cut, type Fault, heldBack, isOpen } from "./hosts.ts";
 import { type World, withWorld } from "./world.ts";
 
 /**
@@ -18,7 +18,7 @@ import { type World, withWorld } from "./world.ts";
  * judgement.
  */
 export type Finding =
-  | { kind: "recovered"; fault: Fault; ms: number }
+  | { kind: "recovered"; fault: Fault; tookHold: boolean; ms: number }
   | {
       kind: "judged";
       violations: string;
@@ -54,13 +54,28 @@ async function play(network: string, world: World): Promise<void> {
 async function suffer(scene: Scene, fault: Fault): Promise<void> {
   const heal = cut(scene.network, fault);
   await sleep(fault.seconds * 1_000);
+  const wasBad = await isBad(scene, fault);
   heal();
   const startedAt = performance.now();
   for (const [place, { url }] of scene.instances.entries()) {
     await eventually(() => assertReady(url), patienceMs);
     await scene.load.probe(place, patienceMs);
   }
-  tell({ kind: "recovered", fault, ms: Math.round(performance.now() - startedAt) });
+  const ms = Math.round(performance.now() - startedAt);
+  const tookHold = wasBad && (await isOpen(scene.network, fault, portOf(scene, fault)));
+  tell({ kind: "recovered", fault, tookHold, ms });
+}
+
+/** No connection comes about over it any more; or, if it is only slow, it has held something back. */
+async function isBad(scene: Scene, fault: Fault): Promise<boolean> {
+  if (fault.how === "slow") return heldBack(scene.network, fault) > 0;
+  return !(await isOpen(scene.network, fault, portOf(scene, fault)));
+}
+
+/** Where the second host of a link can be reached. */
+function portOf({ postgres, instances: [one, two] }: Scene, { second }: Fault): number {
+  const { url } = second === "postgres" ? postgres : second === "one" ? one : two;
+  return Number(new URL(url).port);
 }
 
 async function assertReady(url: string): Promise<void> {

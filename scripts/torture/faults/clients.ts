@@ -24,6 +24,8 @@ export const everybodyCut: Fault = {
   id: "everybody-cut",
   title: "all subscribers lose their connections at once, again and again",
   recoveryMs: 10_000,
+  // On a busy machine nobody may have come back since the last time.
+  mayMiss: true,
   plan: (random, seconds) =>
     Array.from({ length: seconds * 2 }, (_, index) => ({
       atMs: index * 500 + random.between(0, 400),

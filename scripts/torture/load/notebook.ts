@@ -7,6 +7,7 @@ export class Notebook {
   readonly writer: string;
   readonly attempts: Attempt[] = [];
   readonly #random: Random;
+  readonly #earlierPlaces = new Map<string, number[]>();
   #numbers = 0;
   #names = 0;
 
@@ -31,9 +32,30 @@ export class Notebook {
     return { attempt, content };
   }
 
-  /** It was refused and is sent again, after all that is under way. */
+  /** It was refused for now and is sent again, after all that is under way. */
   postpone(attempt: Attempt): void {
+    const places = this.#earlierPlaces.get(attempt.client_id) ?? [];
+    this.#earlierPlaces.set(attempt.client_id, [...places, attempt.number]);
     attempt.number = this.#numbers++;
+  }
+
+  /**
+   * What was written down, each message at the place at which it was stored: a try that was answered by "not
+   * now" may have been carried out all the same, if only its answer was lost on the way from Postgres. By
+   * rising seq each takes the first of its places that is after those before, if there is one.
+   */
+  settled(): Attempt[] {
+    const ends = new Map<string, number>();
+    return this.attempts
+      .toSorted((a, b) => (a.seq ?? 0) - (b.seq ?? 0))
+      .map((attempt) => {
+        if (attempt.seq === null) return attempt;
+        const end = ends.get(attempt.discussion_id) ?? -1;
+        const places = this.#earlierPlaces.get(attempt.client_id) ?? [];
+        const number = places.find((place) => place > end) ?? attempt.number;
+        ends.set(attempt.discussion_id, Math.max(end, number));
+        return { ...attempt, number };
+      });
   }
 
   /** A text for a change of a message, written down before it is asked for. */

@@ -96,8 +96,10 @@ export class Person {
     { limitMs = persistLimitMs, stays = false }: Patience = {},
   ): Promise<Answer> {
     const deadline = performance.now() + limitMs;
+    let last = "no answer";
     for (;;) {
       const answer = await this.#once(method, path, body, deadline).catch(() => null);
+      if (answer) last = `${answer.status} ${answer.body?.code}`;
       if (answer?.status === unauthenticated && this.id !== "" && !path.startsWith("/auth/")) {
         await this.#logIn(deadline);
       } else if (answer && answer.status < 500 && answer.status !== 429) {
@@ -105,8 +107,7 @@ export class Person {
       }
       if (answer?.status === 500) throw new Error(`${this.name}: ${method} ${path} → 500`);
       if (this.#isStopped || performance.now() > deadline) {
-        const last = answer ? `${answer.status} ${answer.body?.code}` : "no answer";
-        throw new Error(`${this.name}: ${method} ${path} at ${this.url}: ${last} to the end`);
+        throw new Error(`${this.name}: ${method} ${path} at ${this.url}: to the end ${last}`);
       }
       this.repeats++;
       if (!stays) this.moveOn();

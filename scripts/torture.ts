@@ -64,8 +64,8 @@ function describeOutcome(outcome: Outcome): string {
   if (skipped !== null) return `SKIP ${fault}: ${skipped}`;
   const isGood = violations.length + complaints.length === 0;
   const figures =
-    `took hold ${held} times, ${acknowledged} messages acknowledged, ${repeats} repeats, ${heard} events over ` +
-    `${connections} connections, recovered in ${Math.round(outcome.recoveryMs)} ms`;
+    `took hold ${held} times, ${acknowledged} messages acknowledged, ${repeats} repeats, ` +
+    `${heard} events over ${connections} connections, recovered in ${Math.round(outcome.recoveryMs)} ms`;
   const wrong = [describeViolations(violations), ...complaints].filter(Boolean);
   return [`${isGood ? "ok  " : "FAIL"} ${fault}: ${figures}`, ...wrong].join("\n");
 }

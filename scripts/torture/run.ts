@@ -139,7 +139,8 @@ async function judge(
 ): Promise<void> {
   load.close();
   for (const instance of instances) {
-    if ((await instance.stop()) === 0) outcome.complaints.push(`${instance.name} was not running in the end`);
+    const wasRunning = (await instance.stop()) > 0;
+    if (!wasRunning) outcome.complaints.push(`${instance.name} did not run in the end`);
   }
   outcome.complaints.push(...instances.flatMap(({ complaints }) => complaints));
   const history = load.history();
@@ -154,7 +155,7 @@ async function judge(
   outcome.violations = check(isQuiescent ? history : brokenOff(history), truth);
 }
 
-/** As if each subscriber had been refused after the last that it heard: up to there nothing may be missing. */
+/** As if each subscriber had been refused after the last that it heard: up to there nothing may lack. */
 function brokenOff({ attempts, subscriptions }: History): History {
   return { attempts, subscriptions: subscriptions.map((one) => ({ ...one, over: one.over ?? 0 })) };
 }

@@ -18,7 +18,7 @@ import {
   withSql,
 } from "./delivery/help.ts";
 import { type Client, type Json, register } from "./support/client.ts";
-import { startWriters, withPostgres } from "./support/postgres.ts";
+import { countLockWaits, startWriters, withPostgres } from "./support/postgres.ts";
 import { exitWithin, type Program, runScript, withProgram } from "./support/process.ts";
 import { eventually, testSecret } from "./support/server.ts";
 import type { StreamKind, TestStream } from "./support/streams.ts";
@@ -233,12 +233,7 @@ async function withSendInFlight(
     await lock.query("SELECT lock_log()");
     const answer = ann.send(id, "in flight");
     answer.catch(() => {}); // Looked at later.
-    await withSql(program.databaseUrl, (db) =>
-      eventually(async () => {
-        const { rowCount } = await db.query("SELECT FROM pg_locks WHERE NOT granted");
-        assert.equal(rowCount, 1);
-      }),
-    );
+    await eventually(async () => assert.equal(await countLockWaits(program.databaseUrl), 1));
     await act(answer, () => lock.query("COMMIT"));
   });
 }

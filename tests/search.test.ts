@@ -5,7 +5,7 @@ import { nextPlace, readPlace } from "../server/api/search.ts";
 import { openDatabase, type Pool } from "../sql/database.ts";
 import { indexMessages, type SearchQuestion, searchMessages } from "../sql/search.ts";
 import { createTestDatabase } from "./support/database.ts";
-import { query } from "./support/postgres.ts";
+import { countLockWaits, query } from "./support/postgres.ts";
 import { createRandom, type Random } from "./support/random.ts";
 import { eventually } from "./support/server.ts";
 
@@ -64,8 +64,7 @@ test("a message that is edited while its document is made is found by what it sa
         "UPDATE messages SET content = 'edited meanwhile' WHERE position IS NOT NULL",
       );
       await eventually(async () => {
-        const [row] = await query(url, "SELECT count(*) FROM pg_locks WHERE NOT granted");
-        assert.equal(Number(row.count), 1, "the edit waits");
+        assert.equal(await countLockWaits(url), 1, "the edit waits");
       });
       await indexer.query("COMMIT");
       await edit;

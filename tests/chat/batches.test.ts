@@ -4,6 +4,8 @@ import { test } from "uvu";
 import { limits } from "../../server/limits.ts";
 import { type Answer, assertProblem, type Client } from "../support/client.ts";
 import { upload } from "../support/files.ts";
+import { readMetric } from "../support/metrics.ts";
+import { countLockWaits } from "../support/postgres.ts";
 import { eventually, type TestServer, withServer } from "../support/server.ts";
 import { createRoom, env } from "./help.ts";
 
@@ -23,8 +25,7 @@ async function whileHeld<T>(t: TestServer, discussionId: string, act: () => Prom
 /** Until so many messages wait for the next batch. */
 async function waiting(t: TestServer, count: number): Promise<void> {
   await eventually(async () => {
-    const text = await (await fetch(`${t.url}/metrics`)).text();
-    assert.equal(Number(/^parley_sends_waiting (\d+)$/m.exec(text)?.[1]), count);
+    assert.equal(await readMetric(t.url, "parley_sends_waiting"), count);
   });
 }
 
@@ -38,7 +39,7 @@ test("a reply to what is in the same batch comes too early, and is told so, with
     const replyWithFile = { ...reply, attachment_ids: [file.id] };
     const early = await whileHeld(t, id, async () => {
       const first = ann.call("POST", path, { content: "first, alone in its batch" });
-      await eventually(async () => assert.equal(await lockWaits(t), 1));
+      await eventually(async () => assert.equal(await countLockWaits(t.databaseUrl), 1));
       const second = bob.call("POST", path, { content: "second" });
       await waiting(t, 1);
       const answers = [eve.call("POST", path, reply), carl.call("POST", path, replyWithFile)];
@@ -85,16 +86,5 @@ test("whose sends can only go one by one holds up nobody else", () =>
     const before = [...ofReplies].filter((seq) => seq < lastOfOthers).length;
     assert.ok(before <= 5, `${before} replies were stored before what others had sent`);
   }, env));
-
-async function lockWaits(t: TestServer): Promise<number> {
-  const client = new pg.Client({ connectionString: t.databaseUrl });
-  await client.connect();
-  try {
-    const { rows } = await client.query("SELECT count(*)::int AS count FROM pg_locks WHERE NOT granted");
-    return rows[0].count;
-  } finally {
-    await client.end();
-  }
-}
 
 test.run();

@@ -8,7 +8,7 @@ import { test } from "uvu";
 import { WebSocket } from "ws";
 import { type Client, register } from "../support/client.ts";
 import { createTestDatabase } from "../support/database.ts";
-import { query } from "../support/postgres.ts";
+import { countLockWaits, query } from "../support/postgres.ts";
 import { exitWithin, type Program, runScript, withProgram } from "../support/process.ts";
 import { eventually, testSecret } from "../support/server.ts";
 
@@ -91,10 +91,7 @@ async function withSendInFlight(
       .call("POST", `/discussions/${discussion.id}/messages`, { content: "in flight" })
       .then(({ status }) => status);
     answer.catch(() => {}); // Looked at later.
-    await eventually(async () => {
-      const waiting = await query(program.databaseUrl, "SELECT FROM pg_locks WHERE NOT granted");
-      assert.equal(waiting.length, 1);
-    });
+    await eventually(async () => assert.equal(await countLockWaits(program.databaseUrl), 1));
     await act(answer, async () => void (await lock.query("COMMIT")));
   } finally {
     await lock.end();

@@ -140,6 +140,16 @@ export async function newestPosition(url: string): Promise<number> {
   return Number((await query(url, "SELECT max(position) AS newest FROM log_events"))[0].newest);
 }
 
+/** How many connections of this database wait for a lock; other tests have theirs in the same server. */
+export async function countLockWaits(url: string): Promise<number> {
+  const rows = await query(
+    url,
+    `SELECT FROM pg_stat_activity
+     WHERE datname = current_database() AND backend_type = 'client backend' AND wait_event_type = 'Lock'`,
+  );
+  return rows.length;
+}
+
 /** Where the listener lives in Postgres: the ids of the backends that listen in this database. */
 export async function listenerPids(url: string): Promise<number[]> {
   const rows = await query(

@@ -1,9 +1,11 @@
+import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { appendFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { type OwnPostgres, query } from "../support/postgres.ts";
+import { eventually } from "../support/server.ts";
 
 const run = promisify(execFile);
 
@@ -57,7 +59,10 @@ export const recovery: Backup = {
     await appendFile(join(data, "postgresql.auto.conf"), "restore_command = 'false'\n");
     await postgres.start();
     // It accepts questions a little before it has taken over.
-    while ((await query(postgres.url, "SELECT pg_is_in_recovery() AS yes"))[0].yes);
+    await eventually(async () => {
+      const [{ is_over }] = await query(postgres.url, "SELECT NOT pg_is_in_recovery() AS is_over");
+      assert.ok(is_over, "it takes over");
+    }, 60_000);
   },
 };
 

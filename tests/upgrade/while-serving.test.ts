@@ -121,7 +121,11 @@ test("a migration that cannot have its locks gives up and says who has them; the
       await addMigration(source, "CREATE TABLE moods (mood text);");
       await addMigration(source, "CREATE TABLE half (mood text); ALTER TABLE messages ADD COLUMN mood text;");
       await withReader(url, "messages", async () => {
-        const [{ pid }] = await query(url, "SELECT pid FROM pg_stat_activity WHERE state LIKE 'idle in tr%'");
+        const [{ pid }] = await query(
+          url,
+          `SELECT pid FROM pg_stat_activity
+           WHERE datname = current_database() AND state LIKE 'idle in transaction%'`,
+        );
         const error = await migrate({ url }, undefined, { source, patienceMs: 3_000 }).catch((e) => e);
         assert.ok(error instanceof BusyError, String(error));
         assert.match(error.message, new RegExp(`\\bprocess ${pid}\\b`));
@@ -165,7 +169,9 @@ test("a migration that is killed in the middle leaves nothing behind, and the ne
       await eventually(async () => {
         const waiting = await query(
           url,
-          "SELECT FROM pg_locks WHERE NOT granted AND relation = 'blocks'::regclass",
+          // Databases of one template have the same oids for their tables.
+          `SELECT FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
+           WHERE datname = current_database() AND NOT granted AND relation = 'blocks'::regclass`,
         );
         assert.equal(waiting.length, 1);
       }, 20_000);

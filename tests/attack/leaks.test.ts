@@ -1,11 +1,14 @@
 // time limit: 240 s
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { test } from "uvu";
 import { withBucket } from "../support/bucket.ts";
 import type { Json } from "../support/client.ts";
-import { query, withPostgres } from "../support/postgres.ts";
+import { type OwnPostgres, query, withPostgres } from "../support/postgres.ts";
 import { type Program, runScript, withProgram } from "../support/process.ts";
+import { asServer, noteRole } from "../support/roles.ts";
 import { eventually } from "../support/server.ts";
 import { password, Recorder, stranger, type Teller } from "./recorder.ts";
 import { findInsides, findSecrets, type Secret } from "./scanner.ts";
@@ -160,10 +163,9 @@ test.run();
 async function withScene(act: (scene: Scene) => Promise<void>): Promise<void> {
   await withPostgres((postgres) =>
     withBucket(async (bucket) => {
-      const url = new URL(postgres.url);
-      url.password = encodeURIComponent(databasePassword);
+      await askForPassword(postgres);
       const env = {
-        DATABASE_URL: url.href,
+        DATABASE_URL: postgres.url,
         JWT_SECRET: jwtSecret,
         METRICS_TOKEN: metricsToken,
         ATTACHMENTS_URL: bucket.url,
@@ -179,6 +181,21 @@ async function withScene(act: (scene: Scene) => Promise<void>): Promise<void> {
       });
     }),
   );
+}
+
+/** The server's role has the password that is looked for, and Postgres lets it in by that alone. */
+async function askForPassword({ url, home }: OwnPostgres): Promise<void> {
+  const name = new URL(asServer(url)).username;
+  const used = new URL(url);
+  await query(url, `ALTER ROLE ${name} PASSWORD '${databasePassword}'`);
+  const rules = join(home, "data", "pg_hba.conf");
+  await writeFile(rules, `host all ${name} all scram-sha-256\n${await readFile(rules, "utf8")}`);
+  await query(url, "SELECT pg_reload_conf()");
+  noteRole(used.pathname.slice(1), { name, password: databasePassword });
+  used.username = name;
+  await eventually(() => assert.rejects(query(used.href, "SELECT"), /password/));
+  assert.equal(decodeURIComponent(new URL(asServer(url)).password), databasePassword);
+  assert.equal((await query(asServer(url), "SELECT current_user AS name"))[0].name, name);
 }
 
 async function signInAndOut({ recorder, ann, bob }: Scene): Promise<void> {

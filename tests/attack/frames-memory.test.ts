@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { test } from "uvu";
+import { limits } from "../../server/limits.ts";
 import { register } from "../support/client.ts";
 import { type Program, settledBytes, withProgram } from "../support/process.ts";
 import { eventually } from "../support/server.ts";
@@ -85,18 +86,21 @@ test("a frame that comes byte by byte is taken if it is short, and else not kept
   withProgram({}, async (program) => {
     const ann = await register(program.url, "ann");
     const wire = await openSocket(ann);
+    const clock = await openSocket(ann);
+    // What is answered on another socket of the process came after the byte was read, by itself.
     const drip = async (bytes: Buffer) => {
       for (const byte of bytes) {
-        if (wire.isClosed() || readFrames(wire).close) return;
+        if (wire.isClosed()) return;
         wire.write(Buffer.from([byte]));
-        // So that each is read by itself, if the machine is not too busy for that.
-        await new Promise((resolve) => setImmediate(resolve));
+        const answered = once(clock.socket, "data");
+        clock.write(frame(first.ping, ""));
+        await answered;
       }
     };
     await drip(frame(first.text, { type: "ping", ref: "x".repeat(500) }));
     await heard(wire, /"type":"pong"/);
     await drip(frame(first.text, "", { length: 60_000 }));
-    await drip(Buffer.alloc(59_000, "x"));
+    await drip(Buffer.alloc(limits.frameReads + 100, "x"));
     await eventually(() => assert.equal(readFrames(wire).close?.code, 1008));
   }));
 

@@ -25,6 +25,8 @@ export interface Road {
   swallowedListens(): number;
   /** How many connections were ever made. */
   connections(): number;
+  /** How many statements were sent on it. */
+  statements(): number;
 }
 
 /** Runs a test with a road to the Postgres of a URL. */
@@ -35,6 +37,7 @@ export async function withRoad(to: string, act: (road: Road) => Promise<void>): 
   let swallowingListen = false;
   let swallowed = 0;
   let count = 0;
+  let statements = 0;
   const server = createServer((client) => {
     const pair = new Pair(client, connect(Number(target.port), target.hostname));
     count++;
@@ -44,6 +47,9 @@ export async function withRoad(to: string, act: (road: Road) => Promise<void>): 
       if (!swallowingListen) return;
       pair.swallow();
       swallowed++;
+    };
+    pair.onStatement = () => {
+      statements++;
     };
     client.once("close", () => pairs.delete(pair));
   });
@@ -72,6 +78,7 @@ export async function withRoad(to: string, act: (road: Road) => Promise<void>): 
       },
       swallowedListens: () => swallowed,
       connections: () => count,
+      statements: () => statements,
     });
   } finally {
     server.close();
@@ -88,15 +95,21 @@ function forAll(pairs: Iterable<Pair>, act: (pair: Pair) => void): number {
 const unlisten = "UNLISTEN *";
 /** Types of the two messages in which Postgres answers a simple query without rows. */
 const answerTypes = ["C", "Z"];
+/** Of those in which a client has a statement carried out: a simple query, and Execute. */
+const statementTypes = ["Q", "E"];
 
 /** A client's connection and ours to Postgres. */
 class Pair {
   listens = false;
   onListen = () => {};
+  onStatement = () => {};
   readonly #client: Socket;
   readonly #postgres: Socket;
   #up = true;
   #down = true;
+  /** What the client has sent of a message whose end has not come; the first has no type, and is skipped. */
+  #asked: Buffer = Buffer.alloc(0);
+  #isStarted = false;
   /** Of a listener: the beginning of a message whose end has not come. */
   #rest: Buffer = Buffer.alloc(0);
   /** Answers to what we asked in the client's name. */
@@ -147,7 +160,21 @@ class Pair {
     // Asked on an idle connection: the next byte that Postgres sends begins a message.
     if (!this.listens && data.includes("LISTEN ")) this.listens = true;
     if (data.includes("LISTEN ")) this.onListen();
+    this.#count(data);
     if (this.#up) this.#postgres.write(data);
+  }
+
+  #count(data: Buffer): void {
+    this.#asked = Buffer.concat([this.#asked, data]);
+    for (;;) {
+      const head = this.#isStarted ? 1 : 0;
+      if (this.#asked.length < head + 4) return;
+      const end = head + this.#asked.readInt32BE(head);
+      if (this.#asked.length < end) return;
+      if (head === 1 && statementTypes.includes(String.fromCharCode(this.#asked[0] ?? 0))) this.onStatement();
+      this.#isStarted = true;
+      this.#asked = this.#asked.subarray(end);
+    }
   }
 
   /** Whole messages, without those that answer what the client did not ask. */

@@ -1,7 +1,7 @@
 /**
  * Several hosts on this machine: network namespaces, each with an address of its own, and between them a
- * router that can be told to lose what one of them sends to another. Needs root and `ip` (Debian:
- * iproute2).
+ * router that can be told to lose what one of them sends to another. Needs root, `ip` and `tc` (Debian:
+ * iproute2), `sysctl` (procps) and `setpriv` (util-linux).
  */
 import { execFile, execFileSync, spawnSync } from "node:child_process";
 import { promisify } from "node:util";
@@ -39,15 +39,28 @@ const run = promisify(execFile);
 const connectMs = 2_000;
 const prefix = "parley";
 const router = "router" as const;
+const forwarding = ["sysctl", "-qw", "net.ipv4.ip_forward=1"];
+const slowLine = ["root", "tbf", "rate", "400kbit", "burst", "4kb", "latency", "300ms"];
 
 /** Why there can be no network of namespaces here; null if there can. */
 export function missingForNetwork(): string | null {
   if (process.getuid?.() !== 0) return "root";
   if (spawnSync("ip", ["-V"]).error) return "ip (iproute2)";
+  if (spawnSync("setpriv", ["--version"]).error) return "setpriv (util-linux)";
   const name = nameOf(String(process.pid), "router");
   if (spawnSync("ip", ["netns", "add", name]).status !== 0) return "the right to make network namespaces";
-  ip("netns", "del", name);
-  return null;
+  try {
+    if (!isDone("ip", ["netns", "exec", name, ...forwarding]))
+      return "sysctl (procps), and the right to forward";
+    const slow = ["-n", name, "qdisc", "add", "dev", "lo", ...slowLine];
+    return isDone("tc", slow) ? null : "tc (iproute2) and the kernel's tbf";
+  } finally {
+    ip("netns", "del", name);
+  }
+}
+
+function isDone(command: string, args: readonly string[]): boolean {
+  return spawnSync(command, args, { stdio: "ignore" }).status === 0;
 }
 
 /**
@@ -64,7 +77,7 @@ export async function withNetwork(act: (id: string) => Promise<void>): Promise<v
   process.once("exit", remove).once("SIGTERM", endInOrder).once("SIGINT", endInOrder);
   try {
     ip("netns", "add", nameOf(id, router));
-    execFileSync("ip", ["netns", "exec", nameOf(id, router), "sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+    execFileSync("ip", ["netns", "exec", nameOf(id, router), ...forwarding]);
     for (const host of hosts) connectHost(id, host);
     await act(id);
   } finally {
@@ -131,7 +144,7 @@ function unplug(id: string, host: Host): () => void {
 }
 
 function slowDown(namespace: string, device: string): () => void {
-  tc(namespace, "add", "dev", device, "root", "tbf", "rate", "400kbit", "burst", "4kb", "latency", "300ms");
+  tc(namespace, "add", "dev", device, ...slowLine);
   return () => tc(namespace, "del", "dev", device, "root");
 }
 

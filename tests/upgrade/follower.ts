@@ -16,6 +16,8 @@ export class Follower {
   #running: Promise<void> = Promise.resolve();
   /** Contents by seq. */
   readonly known = new Map<number, string>();
+  /** Of the messages that were told since the last load: each comes once, and in its order. */
+  #highest = 0;
   readonly resets: string[] = [];
   cursor = "";
 
@@ -31,6 +33,7 @@ export class Follower {
       `/discussions/${this.#discussionId}/messages?limit=200`,
     );
     this.known.clear();
+    this.#highest = 0;
     for (const { seq, content } of items) this.known.set(seq, content);
     this.cursor = cursor;
   }
@@ -74,7 +77,12 @@ export class Follower {
 
   async #take({ type, cursor, reason, message }: Json): Promise<void> {
     if (cursor) this.cursor = cursor;
-    if (type === "message.new") this.known.set(message.seq, message.content);
+    if (type === "message.new") {
+      const { seq, content } = message;
+      assert.ok(seq > this.#highest, `${seq} was told after ${this.#highest}`);
+      this.#highest = seq;
+      this.known.set(seq, content);
+    }
     if (type !== "reset") return;
     this.resets.push(reason);
     // Until it succeeds: the server may be gone again.

@@ -9,6 +9,7 @@ import { eventually } from "../support/server.ts";
 
 const size = { restWriters: 3, socketWriters: 2, listeners: 1, pauseMs: 10 };
 const warmUpMessages = 50;
+const fewestWhole = 5;
 
 /** Not even an earlier version does anything wrong. */
 export const nothing = /^$/;
@@ -16,9 +17,9 @@ export const nothing = /^$/;
 /**
  * Runs a test while people write, change, read and listen at all instances, which may become others while
  * they do: in the end each must have heard exactly what the log holds for them, and no request may have
- * failed but with 503 and Retry-After. `more` resolves when so many more messages were stored.
+ * failed but with 503 and Retry-After. `more` resolves when so many more messages were stored. Gives how many
+ * requests got no answer, as happens where an instance ends.
  */
-
 export async function withLoad(
   databaseUrl: string,
   urls: readonly string[],
@@ -26,7 +27,7 @@ export async function withLoad(
   /** Lines of the checker that tell of what an earlier version is known to do wrong. */
   known: RegExp,
   act: (more: (count: number) => Promise<void>) => Promise<void>,
-): Promise<void> {
+): Promise<{ unanswered: number }> {
   const service = { urls };
   const load = new Load(service, random, size);
   try {
@@ -43,8 +44,10 @@ export async function withLoad(
       await caller.stop();
     }
     await load.quiesce();
+    const { whole, broken, unanswered, later, failures } = caller.report;
     console.log(
-      `${load.acknowledged()} messages, ${load.repeats()} asked again, ${caller.calls()} other calls`,
+      `${load.acknowledged()} messages, ${load.repeats()} asked again; lives of a group: ${whole} whole, ` +
+        `${broken} broken off by ${unanswered} requests without an answer and ${later} answered 503`,
     );
     const violations = check(load.history(), await readTruth(databaseUrl));
     const lines = describeViolations(violations).split("\n");
@@ -52,41 +55,37 @@ export async function withLoad(
       lines.filter((line) => line !== "" && !known.test(line)),
       [],
     );
-    assert.deepEqual(caller.failures, []);
+    assert.deepEqual(failures, []);
+    assert.ok(whole >= fewestWhole, `only ${whole} lives of a group were whole`);
+    return { unanswered };
   } finally {
     load.close();
   }
 }
 
-/** Somebody who asks for everything, again and again, of any instance. */
+/** What came of the lives of groups. */
+interface Report {
+  /** Those in which every request was carried out. */
+  whole: number;
+  broken: number;
+  unanswered: number;
+  /** Requests that were answered with 503 and Retry-After. */
+  later: number;
+  /** All other answers that are not as they should be. */
+  failures: string[];
+}
+
+/** People who live through groups, again and again, each step at any instance. */
 async function startCaller(service: { urls: readonly string[] }, random: Random) {
   const people = await Promise.all(["carl", "dora"].map((name) => register(service.urls[0] ?? "", name)));
   const [carl, dora] = people as [Client, Client];
-  const failures: string[] = [];
-  let calls = 0;
+  const report: Report = { whole: 0, broken: 0, unanswered: 0, later: 0, failures: [] };
   let isStopping = false;
-  const ask = async (client: Client, method: string, path: string, body?: unknown) => {
-    calls++;
-    const response = await fetch(`${random.pick(service.urls)}/api/v1${path}`, {
-      method,
-      headers: {
-        authorization: `Bearer ${client.token}`,
-        ...(body !== undefined && { "content-type": "application/json" }),
-      },
-      ...(body !== undefined && { body: JSON.stringify(body) }),
-    }).catch(() => null);
-    // An instance that is being ended gives no answer.
-    if (!response) return null;
-    const text = await response.text();
-    const isLater = response.status === 503 && response.headers.has("retry-after");
-    // What a step that got no answer was to make may not be there: 404 is an answer.
-    const isWrong = response.status === 400 || (response.status >= 500 && !isLater);
-    if (isWrong) failures.push(`${method} ${path} → ${response.status} ${text}`);
-    return response.ok && text !== "" ? JSON.parse(text) : null;
-  };
   const walk = async () => {
     while (!isStopping) {
-      await lookAround(ask, carl, dora);
+      const { ask, isWhole } = createAsk(() => random.pick(service.urls), report);
+      await liveThrough(ask, carl, dora);
+      report[isWhole() ? "whole" : "broken"]++;
       await sleep(5);
     }
   };
@@ -96,7 +95,7 @@ async function startCaller(service: { urls: readonly string[] }, random: Random)
     isStopping = true;
     return done;
   };
-  return { failures, calls: () => calls, stop };
+  return { report, stop };
 }
 
 type Ask = (
@@ -106,8 +105,37 @@ type Ask = (
   body?: unknown,
 ) => Promise<{ id: string; seq: number } | null>;
 
+/** What a step that was not carried out was to make is not there: these are answers to those after it. */
+const afterGap = [403, 404, 409];
+
+/** For the steps of one life; each gives null if it was not carried out, or nobody knows. */
+function createAsk(urlOf: () => string, report: Report): { ask: Ask; isWhole: () => boolean } {
+  let hasGap = false;
+  const ask: Ask = async (client, method, path, body) => {
+    const answer = await fetch(`${urlOf()}/api/v1${path}`, {
+      method,
+      headers: {
+        authorization: `Bearer ${client.token}`,
+        ...(body !== undefined && { "content-type": "application/json" }),
+      },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+    })
+      .then(async (response) => ({ response, text: await response.text() }))
+      .catch(() => null);
+    if (answer?.response.ok) return JSON.parse(answer.text || "{}");
+    const isLater = answer?.response.status === 503 && answer.response.headers.has("retry-after");
+    if (!answer) report.unanswered++;
+    else if (isLater) report.later++;
+    else if (!hasGap || !afterGap.includes(answer.response.status))
+      report.failures.push(`${method} ${path} → ${answer.response.status} ${answer.text}`);
+    hasGap = true;
+    return null;
+  };
+  return { ask, isWhole: () => !hasGap };
+}
+
 /** One life of a group, with statements of each kind in it. */
-async function lookAround(ask: Ask, carl: Client, dora: Client): Promise<void> {
+async function liveThrough(ask: Ask, carl: Client, dora: Client): Promise<void> {
   const group = await ask(carl, "POST", "/discussions", {
     kind: "group",
     name: `${Math.random()}`,

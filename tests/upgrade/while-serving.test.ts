@@ -52,8 +52,8 @@ async function withInstances(databaseUrl: string, act: (urls: string[]) => Promi
 test("while servers serve, everything is replaced and tables get columns, again and again", () =>
   withPostgres((postgres) =>
     withSource((source) =>
-      withInstances(postgres.url, (urls) =>
-        withLoad(postgres.url, urls, random, nothing, async (more) => {
+      withInstances(postgres.url, async (urls) => {
+        const { unanswered } = await withLoad(postgres.url, urls, random, nothing, async (more) => {
           for (let number = 1; number <= versions; number++) {
             await makeVersion(source, `version_${number}`);
             const lines: string[] = [];
@@ -62,8 +62,9 @@ test("while servers serve, everything is replaced and tables get columns, again 
             assert.match(lines.at(-1) ?? "", /replaced functions/);
             await more(50);
           }
-        }),
-      ),
+        });
+        assert.equal(unanswered, 0, "no instance ends here");
+      }),
     ),
   ));
 

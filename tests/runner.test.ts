@@ -134,8 +134,10 @@ runner("only the last summary counts, so that quoted output of another run does 
 });
 
 runner("a file names its own limit in its first line", () => {
-  assert.is(timeLimitMs("// time limit: 240 s\nimport x"), 240_000);
-  assert.is(timeLimitMs("import x\n// time limit: 240 s"), 120_000);
+  assert.is(timeLimitMs("// time limit: 240 s\nimport x", ""), 240_000);
+  assert.is(timeLimitMs("// time limit: 240 s\nimport x", "3600"), 3_600_000);
+  assert.is(timeLimitMs("// time limit: 240 s\nimport x", "60"), 240_000);
+  assert.is(timeLimitMs("import x\n// time limit: 240 s", ""), 120_000);
 });
 
 runner("the last line adds up and mentions skipped tests only if there are any", () => {

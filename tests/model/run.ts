@@ -94,6 +94,7 @@ class Run implements Actors {
         if (!reader) return;
         this.#lines.push(`${reader.label} is cut off, and has not seen the last ${step.forgotten}`);
         reader.cut(step.forgotten);
+        count(this.#ground, "cuts");
       }
     }
   }
@@ -166,6 +167,7 @@ class Run implements Actors {
   /** Who comes, or comes back, and where. */
   #coming({ returns: [back], listens: [listening] }: Coming): [Reader[], number] {
     const reader = back && pick(this.#awayReaders(), back.which);
+    if (reader) count(this.#ground, "returns");
     const isFull = this.#readers.length >= mostReaders;
     const newcomers = listening && !isFull ? this.#newcomer(listening) : [];
     return [[...newcomers, ...(reader ? [reader] : [])], back?.instance ?? listening?.instance ?? 0];

@@ -41,13 +41,15 @@ function withWitness(act: (attacked: Attacked) => Promise<void>, env: NodeJS.Pro
       await heard(witness, new RegExp(`"pong","ref":"witness ${asked}"`));
     };
     await look();
-    const watch = setInterval(() => void look().catch(() => {}), 250);
+    const unanswered: unknown[] = [];
+    const watch = setInterval(() => void look().catch((error) => unanswered.push(error)), 250);
     try {
       await act({ program, ann, discussionId: id });
     } finally {
       clearInterval(watch);
     }
     await look();
+    assert.deepEqual(unanswered, []);
     assert.equal(readFrames(witness).close, undefined);
     assert.ok(program.isRunning());
     assert.equal(program.stderr(), "", "a client's mistakes are not ours");

@@ -252,7 +252,7 @@ async function costOf(ask: Ask, worst: string): Promise<number> {
   return evil / good;
 }
 
-test("what is behind a request takes at most twenty times as long for the worst text as for harmless text", () =>
+test("what is behind a request takes at most twenty times as long for the worst text as for harmless", () =>
   withServer(
     async (t) => {
       const ann = await register(t.url, "ann");

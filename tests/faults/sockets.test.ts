@@ -366,7 +366,7 @@ function assertPrefix(raw: Raw): number {
 }
 
 for (const kind of ["sse", "ws"] as const) {
-  test(`${kind}: who does not read is closed with 4000, and comes back for the rest; others get everything`, () =>
+  test(`${kind}: who does not read is closed with 4000 and comes back for the rest; others get all`, () =>
     withProgram(frugal, async (program) => {
       const ann = await register(program.url, "ann");
       const bob = await register(program.url, "bob");

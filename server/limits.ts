@@ -8,7 +8,7 @@ export const limits = {
    * 5,000 at once some had to try again after a second: the last were connected in 1.2 s instead of 0.4 s.
    */
   listenBacklog: 8_192,
-  /** Requests of one connection that wait for their turn, some 12 kB each; beyond it the connection is cut. */
+  /** Requests of one connection that wait for their turn, some 12 kB each; beyond it the connection ends. */
   requestsWaiting: 1_024,
   /** A JSON body: 16,000 characters of content, each at worst a pair of six-byte escapes, and the rest. */
   bodyBytes: 256 * 1024,

@@ -41,7 +41,10 @@ export interface Allowance {
 }
 
 export const emptied = "emptied";
-const mostPerSubscription = 5;
+const mostDescribed = 40;
+/** Who is told these at the end of a membership is not told what came after the last that was heard. */
+const refusals: ReadonlySet<number> = new Set([4503, 403, 404]);
+const leaving = new Set(["member.removed", "discussion.deleted"]);
 
 /** What the judges of all subscriptions share. */
 interface Evidence {
@@ -60,15 +63,15 @@ export function check(history: History, truth: Truth, allowance: Allowance = { r
   return [
     ...checkPromises(history.attempts, truth.messages, messages),
     ...checkPlaces(truth),
-    ...history.subscriptions.flatMap((subscription) =>
-      new Listening(subscription, evidence).judge().slice(0, mostPerSubscription),
-    ),
+    ...history.subscriptions.flatMap((subscription) => new Listening(subscription, evidence).judge()),
   ];
 }
 
-/** Violations in words, one a line. */
+/** Violations in words, one a line; of very many the first. */
 export function describeViolations(violations: readonly Violation[]): string {
-  return violations.map(({ fault, detail }) => `${fault}: ${detail}`).join("\n");
+  const lines = violations.slice(0, mostDescribed).map(({ fault, detail }) => `${fault}: ${detail}`);
+  const more = violations.length - lines.length;
+  return [...lines, ...(more > 0 ? [`and ${more} more`] : [])].join("\n");
 }
 
 /** Everything that was acknowledged is stored, once, as it was acknowledged, and in the writer's order. */
@@ -180,7 +183,11 @@ class Listening {
   /** Before a reset the end is open; at the end of all, nothing may be missing. */
   #judgeStretch(since: string, stretch: Heard[], isLast: boolean): void {
     // A log that has gone: nothing to hold it against.
-    if (epochOf(since) !== this.#evidence.truth.epoch) return;
+    if (epochOf(since) !== this.#evidence.truth.epoch) {
+      if (!this.#evidence.allowance.resets.includes("epoch_changed"))
+        this.#report("altered", `from ${since}`);
+      return;
+    }
     const after = positionOf(since);
     const expected = expectedOf(this.#evidence.truth.log, this.#subscription, after);
     const visible = new Map(expected.map((row) => [row.position, row]));
@@ -197,12 +204,25 @@ class Listening {
       else this.#report(this.#isInLog(position) ? "forbidden" : "ghost", describe(heard));
     }
     // Who is refused for good is told nothing more, also if something was still to come.
-    const isOpen = !isLast || this.#subscription.over !== null;
+    const isOpen = !isLast || this.#mayEndAt(newest);
     const end = isOpen ? newest : Number.POSITIVE_INFINITY;
     for (const { position, type, mayBeWithheld } of expected) {
       if (position > end || seen.has(position) || mayBeWithheld) continue;
       this.#report("lost", `${type} at ${position}`);
     }
+  }
+
+  #mayEndAt(newest: number): boolean {
+    const { over, isBrokenOff, discussion_id, user_id } = this.#subscription;
+    if (isBrokenOff) return true;
+    if (over === null || !refusals.has(over) || discussion_id === null) return false;
+    return this.#evidence.truth.log.some(
+      (row) =>
+        row.position >= newest &&
+        row.discussion_id === discussion_id &&
+        row.user_id === user_id &&
+        leaving.has(row.type),
+    );
   }
 
   #isInLog(position: number): boolean {

@@ -51,6 +51,8 @@ export interface Subscription {
   connections: number;
   /** The close code after which it did not come back; null if it was there to the end. */
   over: number | null;
+  /** The run ended before it could hear the rest. */
+  isBrokenOff?: boolean;
   /** Answers and frames that the contract does not know. */
   faults: string[];
 }

@@ -155,9 +155,9 @@ async function judge(
   outcome.violations = check(isQuiescent ? history : brokenOff(history), truth);
 }
 
-/** As if each subscriber had been refused after the last that it heard: up to there nothing may lack. */
+/** Up to the last that each subscriber heard nothing may lack. */
 function brokenOff({ attempts, subscriptions }: History): History {
-  return { attempts, subscriptions: subscriptions.map((one) => ({ ...one, over: one.over ?? 0 })) };
+  return { attempts, subscriptions: subscriptions.map((one) => ({ ...one, isBrokenOff: true })) };
 }
 
 async function withWorld(

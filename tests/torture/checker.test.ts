@@ -294,7 +294,8 @@ test("a former member may miss what was edited since, and nobody else", () => {
 });
 
 test("who is refused for good may miss the end, and nothing before", () => {
-  const refuse = (it: Case) => void Object.assign(it.history.subscriptions[1] ?? {}, { over: 4503 });
+  const refuse = (it: Case, over = 4503) =>
+    void Object.assign(it.history.subscriptions[1] ?? {}, { over, discussion_id: tea });
   const cutEnd = (it: Case) => {
     refuse(it);
     cemHeard(it).splice(-2, 2);
@@ -305,6 +306,25 @@ test("who is refused for good may miss the end, and nothing before", () => {
     cemHeard(it).splice(2, 1);
   };
   assert.deepEqual(faultsOf(cutMiddle), ["lost"]);
+  const revoked = (it: Case) => {
+    refuse(it, 4502);
+    cemHeard(it).splice(-2, 2);
+  };
+  assert.deepEqual(faultsOf(revoked), ["lost", "lost"], "nobody ended the session");
+  const refusedMember = (it: Case) => {
+    Object.assign(it.history.subscriptions[0] ?? {}, { over: 4503, discussion_id: tea });
+    bobHeard(it).splice(-1, 1);
+  };
+  assert.deepEqual(faultsOf(refusedMember), ["lost"], "nobody removed him");
+});
+
+test("a stream of another history is a fault, unless the plan explains it", () => {
+  const other = (it: Case) => {
+    const subscription = it.history.subscriptions[0];
+    Object.assign(subscription ?? {}, { since: "00000000.2", heard: [] });
+  };
+  assert.deepEqual(faultsOf(other), ["altered"]);
+  assert.deepEqual(faultsOf(other, ["epoch_changed"]), []);
 });
 
 test("what the contract does not know is a fault", () => {

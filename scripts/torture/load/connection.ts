@@ -66,7 +66,7 @@ export function eventReader(take: (json: Json, id: string | null) => void): (tex
     for (const block of blocks) {
       const fields = new Map(block.split("\n").map(readField));
       const data = fields.get("data");
-      if (data !== undefined) take(JSON.parse(data), fields.get("id") ?? null);
+      if (data !== undefined) take(JSON.parse(data), fields.get("id") ?? "");
     }
   };
 }

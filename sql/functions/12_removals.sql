@@ -1,5 +1,5 @@
--- What deleted discussions leave goes in steps, each a transaction of its own that nobody waits for: of half
--- a million messages it takes a minute, which is more than a statement may last. Until then the log tells
+-- What deleted discussions leave goes in steps, each a transaction of its own that nobody waits for: of very
+-- many messages it takes longer than a statement may last. Until then the log tells
 -- nothing of them (log_events), and nobody is a member. See docs/decisions/0018-deleting-in-steps.md.
 
 -- Empties what the log holds of a discussion, then removes its messages, at most so many rows in all. Gives

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { request } from "node:http";
-import { connect, type Socket } from "node:net";
+import { connect } from "node:net";
 import pg from "pg";
 import { test } from "uvu";
 import { WebSocket } from "ws";
@@ -10,6 +10,7 @@ import { type Client, type Json, register } from "../support/client.ts";
 import { newestPosition, pruneLog, query } from "../support/postgres.ts";
 import { type Program, settledBytes, withProgram } from "../support/process.ts";
 import { eventually, withServer } from "../support/server.ts";
+import { openStalled, readToEnd } from "../support/stalled.ts";
 import { openTestStream, type TestStream } from "../support/streams.ts";
 
 test("a ping is answered with its data", () =>
@@ -233,7 +234,9 @@ test("16 readers that stall before 400 MB are dropped within bounds, and others 
     while (rounds.length === 0 || (best() > 2 && rounds.length < 5)) {
       const alone = await floodAndProbe(crowd);
       const stalled = await Promise.all(
-        Array.from({ length: 16 }, (_, index) => stall(crowd.bob, index % 2 ? "ws" : "sse")),
+        Array.from({ length: 16 }, (_, index) =>
+          openStalled(program.url, crowd.bob.token, index % 2 ? "ws" : "sse"),
+        ),
       );
       let highest = 0;
       const sampler = setInterval(async () => {
@@ -266,46 +269,6 @@ test("16 readers that stall before 400 MB are dropped within bounds, and others 
     }
     assert.equal(program.stderr(), "");
   }));
-
-/** A stream that is open, and of which nothing more is read. */
-async function stall(client: Client, kind: "ws" | "sse"): Promise<Socket> {
-  const socket = connect(Number(new URL(client.url).port), "localhost");
-  socket.on("error", () => {});
-  const upgrade =
-    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
-    `Sec-WebSocket-Key: ${randomBytes(16).toString("base64")}\r\n`;
-  socket.write(
-    `GET /api/v1/${kind === "ws" ? "ws" : "events"} HTTP/1.1\r\nHost: localhost\r\n` +
-      `Authorization: Bearer ${client.token}\r\n${kind === "ws" ? upgrade : ""}\r\n`,
-  );
-  let text = "";
-  await new Promise<void>((resolve, reject) => {
-    socket.once("close", () => reject(new Error(`not opened: ${text}`)));
-    socket.on("data", function read(data: Buffer) {
-      text += data.toString("latin1");
-      if (!text.includes('"ready"')) return;
-      socket.off("data", read);
-      socket.pause();
-      resolve();
-    });
-  });
-  return socket;
-}
-
-/** Reads what is left until the server ends it; fails if it does not. */
-async function readToEnd(socket: Socket): Promise<number> {
-  let bytes = 0;
-  let isClosed = socket.destroyed;
-  socket.on("data", (data: Buffer) => {
-    bytes += data.length;
-  });
-  socket.once("close", () => {
-    isClosed = true;
-  });
-  socket.resume();
-  await eventually(() => assert.ok(isClosed, `open after ${bytes} bytes`), 20_000);
-  return bytes;
-}
 
 /** Resolves when the instance itself has come through the log: what is sent now is heard live. */
 async function followed(url: string): Promise<void> {

@@ -22,16 +22,21 @@ export async function hasCommit(commit: string): Promise<boolean> {
 export async function withRelease(commit: string, act: (folder: string) => Promise<void>): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "parley-release-"));
   try {
-    const archive = spawn("git", ["archive", commit], { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
-    const unpack = spawn("tar", ["-x", "-C", folder], { stdio: ["pipe", "inherit", "inherit"] });
-    archive.stdout.pipe(unpack.stdin);
-    const [[archived], [unpacked]] = await Promise.all([once(archive, "close"), once(unpack, "close")]);
-    if (archived !== 0 || unpacked !== 0) throw new Error(`cannot unpack ${commit}`);
-    await symlink(join(root, "node_modules"), join(folder, "node_modules"));
+    await unpackRelease(commit, folder);
     await act(folder);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/** The same, in a folder that is there. */
+export async function unpackRelease(commit: string, folder: string): Promise<void> {
+  const archive = spawn("git", ["archive", commit], { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
+  const unpack = spawn("tar", ["-x", "-C", folder], { stdio: ["pipe", "inherit", "inherit"] });
+  archive.stdout.pipe(unpack.stdin);
+  const [[archived], [unpacked]] = await Promise.all([once(archive, "close"), once(unpack, "close")]);
+  if (archived !== 0 || unpacked !== 0) throw new Error(`cannot unpack ${commit}`);
+  await symlink(join(root, "node_modules"), join(folder, "node_modules"));
 }
 
 /** The commit of the release before this one, of which tests/upgrade/interface.txt tells. */

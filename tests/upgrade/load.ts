@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
-import { check, describeViolations } from "../../scripts/torture/checker.ts";
+import { check } from "../../scripts/torture/checker.ts";
 import { Load } from "../../scripts/torture/load.ts";
-import { readTruth } from "../../scripts/torture/truth.ts";
+import { Archive } from "../../scripts/torture/truth.ts";
+import { describeViolations } from "../../scripts/torture/violation.ts";
 import { type Client, register } from "../support/client.ts";
 import type { Random } from "../support/random.ts";
 import { eventually } from "../support/server.ts";
@@ -49,7 +50,7 @@ export async function withLoad(
       `${load.acknowledged()} messages, ${load.repeats()} asked again; lives of a group: ${whole} whole, ` +
         `${broken} broken off by ${unanswered} requests without an answer and ${later} answered 503`,
     );
-    const violations = check(load.history(), await readTruth(databaseUrl));
+    const violations = check(load.history(), await new Archive().read(databaseUrl));
     const unknown = violations.filter((violation) => !known.test(describeViolations([violation])));
     assert.equal(describeViolations(unknown), "");
     assert.deepEqual(failures, []);

@@ -2,12 +2,12 @@
 import assert from "node:assert/strict";
 import { test } from "uvu";
 import type { Parley } from "../../server/parley.ts";
+import { type Backup, database, dump, files, hasDump, recovery } from "../support/backups.ts";
 import { Client, type Json, register } from "../support/client.ts";
 import { type OwnPostgres, query, withPostgres } from "../support/postgres.ts";
 import { runScript } from "../support/process.ts";
 import { type Road, withRoad } from "../support/road.ts";
 import { eventually, startTestParley } from "../support/server.ts";
-import { type Backup, database, dump, files, hasDump, recovery } from "./backups.ts";
 import { Follower } from "./follower.ts";
 
 /** What was said before the backup, and after it. */

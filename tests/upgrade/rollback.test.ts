@@ -11,7 +11,7 @@ import { runScript, withProgram } from "../support/process.ts";
 import { hasCommit, previousRelease, withRelease } from "../support/release.ts";
 import { forgetRole } from "../support/roles.ts";
 import { testSecret, withServer } from "../support/server.ts";
-import { addMigration, changeFunctions, withSource } from "./sources.ts";
+import { addMigration, changeFunctions, withSource } from "../support/sources.ts";
 
 const release = await previousRelease();
 const here = await hasCommit(release);

@@ -4,8 +4,8 @@ import { existsSync } from "node:fs";
 import { appendFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { type OwnPostgres, query } from "../support/postgres.ts";
-import { eventually } from "../support/server.ts";
+import { type OwnPostgres, query } from "./postgres.ts";
+import { eventually } from "./server.ts";
 
 const run = promisify(execFile);
 

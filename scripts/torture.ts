@@ -5,10 +5,10 @@
  */
 import { parseArgs } from "node:util";
 import { newSeed } from "../tests/support/random.ts";
-import { describeViolations } from "./torture/checker.ts";
 import type { Fault } from "./torture/fault.ts";
 import { faults } from "./torture/faults.ts";
 import { type Outcome, runFault } from "./torture/run.ts";
+import { describeViolations } from "./torture/violation.ts";
 
 // An exit in order: what was started ends, and what was mounted goes.
 for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
@@ -60,12 +60,13 @@ async function suffer(fault: Fault, seed: number, seconds: number): Promise<"pas
 }
 
 function describeOutcome(outcome: Outcome): string {
-  const { fault, skipped, violations, complaints, acknowledged, heard, connections, repeats, held } = outcome;
+  const { fault, skipped, violations, complaints, acknowledged, heard, connections, repeats } = outcome;
   if (skipped !== null) return `SKIP ${fault}: ${skipped}`;
   const isGood = violations.length + complaints.length === 0;
   const figures =
-    `took hold ${held} times, ${acknowledged} messages acknowledged, ${repeats} repeats, ` +
-    `${heard} events over ${connections} connections, recovered in ${Math.round(outcome.recoveryMs)} ms`;
+    `took hold ${outcome.held} times, ${acknowledged} messages acknowledged, ${repeats} repeats, ` +
+    `${outcome.resets} resets, ${heard} events over ${connections} connections, ` +
+    `recovered in ${Math.round(outcome.recoveryMs)} ms`;
   const wrong = [describeViolations(violations), ...complaints].filter(Boolean);
   return [`${isGood ? "ok  " : "FAIL"} ${fault}: ${figures}`, ...wrong].join("\n");
 }

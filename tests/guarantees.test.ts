@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { access, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "uvu";
+import { faults } from "../scripts/torture/faults.ts";
 
 const root = join(import.meta.dirname, "..");
 const claim = /^- `(tests\/[^`]+)`: (.+)$/;
@@ -47,6 +48,15 @@ test("every threat is answered by tests that exist", async () => {
       await access(join(root, path));
     }
   }
+});
+
+test("every fault of torture is told of, with its bound", async () => {
+  const text = await readFile(join(root, "docs/guarantees.md"), "utf8");
+  const rows = [...text.matchAll(/^\| `([a-z-]+)` \| .* \| .* \|$/gm)].map(([row]) => row);
+  assert.deepEqual(
+    rows,
+    faults.map(({ id, title, recoveryMs }) => `| \`${id}\` | ${title} | ${recoveryMs / 1_000} s |`),
+  );
 });
 
 /** `a/{b,c}` is a/b and a/c. */

@@ -3,6 +3,7 @@ import type { Random } from "../../tests/support/random.ts";
 import type { Road } from "../../tests/support/road.ts";
 import type { Instance } from "./instance.ts";
 import type { Load } from "./load.ts";
+import type { Archive } from "./truth.ts";
 
 /** What a fault may lay hands on. */
 export interface World {
@@ -13,6 +14,8 @@ export interface World {
   /** How the instance of the same place reaches Postgres. */
   roads: readonly Road[];
   load: Load;
+  /** To be told before anything is taken away that the judgement needs. */
+  archive: Archive;
   /** What the plan did not say but happened: printed. */
   note(text: string): void;
 }
@@ -32,6 +35,8 @@ export interface Special {
   postgres?: PostgresOptions;
   /** Additional environment for the instances. */
   env?: NodeJS.ProcessEnv;
+  /** Called when Postgres runs, before the first instance starts. */
+  begin?(world: Pick<World, "postgres" | "instances">): Promise<void>;
   /** Called when all of this world has ended, or while our process exits: hence at once. */
   end?(): void;
 }
@@ -46,6 +51,12 @@ export interface Fault {
   recoveryMs: number;
   /** Whether a step may find nothing to lay hands on, so long as not all of them do. */
   mayMiss?: boolean;
+  /** Violations that an earlier version, which takes part, is known for. */
+  known?: RegExp;
+  /** What servers have to log of it as an error. */
+  logged?: RegExp;
+  /** Reasons for which it may reset streams. */
+  resets?: readonly string[];
   /** What is special about this world, given its folder; called once, before anything starts. */
   prepare?(folder: string): Promise<Special> | Special;
   /** Why it cannot be done here; null if it can. */

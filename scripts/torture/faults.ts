@@ -16,6 +16,10 @@ import {
   postgresCrash,
   slowDisk,
 } from "./faults/postgres.ts";
+import { logPruned } from "./faults/pruned.ts";
+import { readersStalled } from "./faults/readers.ts";
+import { backupRestored } from "./faults/restored.ts";
+import { migrated, twoVersions } from "./faults/upgrades.ts";
 
 /** Everything that `npm run torture` does to the server. */
 export const faults: readonly Fault[] = [
@@ -36,4 +40,9 @@ export const faults: readonly Fault[] = [
   clockOfPostgres,
   clientsInAndOut,
   everybodyCut,
+  readersStalled,
+  logPruned,
+  backupRestored,
+  migrated,
+  twoVersions,
 ];

@@ -3,6 +3,9 @@
  * With what Postgres holds in the end (truth.ts) it is all that the checker knows.
  */
 
+/** Instead of a hash: the text of a message that was deleted. */
+export const emptied = "emptied";
+
 /** Something that a writer asked for. Its contents are all that the message may ever have said. */
 export interface Attempt {
   writer: string;
@@ -16,6 +19,8 @@ export interface Attempt {
   acknowledged: string | null;
   /** What the answer said; null while there was none. */
   seq: number | null;
+  /** Of which history that answer was: 0, and one more after each backup that was restored. */
+  era: number;
 }
 
 /** A durable event as a subscriber got it. */
@@ -29,11 +34,13 @@ export interface Heard {
   seq: number | null;
   /** Of the message's text, where the event brings it. */
   hash: string | null;
+  /** Whom and what else it tells of; see aboutOf(). */
+  about: string;
 }
 
-/** What a stream says of itself. A `reset` begins a new stretch. */
+/** What a stream says of itself, and that it was opened. A `reset` begins a new stretch. */
 export interface Control {
-  kind: "ready" | "reset";
+  kind: "opened" | "ready" | "reset";
   cursor: string;
   reason?: string;
 }
@@ -70,6 +77,7 @@ export interface LogRow {
   user_id: string;
   type: string;
   seq: number | null;
+  about: string;
 }
 
 export interface StoredMessage {
@@ -81,9 +89,22 @@ export interface StoredMessage {
   is_deleted: boolean;
 }
 
-/** What Postgres holds when all is quiet. */
+/**
+ * What Postgres holds of one history, of which the log is whole, also where Postgres has forgotten its
+ * beginning. A restored backup ends a history and begins another one.
+ */
 export interface Truth {
   epoch: string;
   log: LogRow[];
   messages: StoredMessage[];
+  /** Up to this position Postgres has forgotten the log: cursors before it have expired. */
+  prunedTo: number;
+  /** Up to this position it is one with the history before it; 0 of the first. */
+  keptTo: number;
+}
+
+/** Whom and what an event tells of besides a message: not its whole, but what may not be mistaken. */
+// biome-ignore lint/suspicious/noExplicitAny: JSON of either side
+export function aboutOf({ user_id, emoji, last_read_seq, member, discussion }: any): string {
+  return JSON.stringify([user_id ?? member?.user_id, member?.role, emoji, last_read_seq, discussion?.name]);
 }

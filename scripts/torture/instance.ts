@@ -1,4 +1,4 @@
-import { endProgram, type Program, startProgram } from "../../tests/support/process.ts";
+import { endProgram, type Program, startProgram, type Which } from "../../tests/support/process.ts";
 
 const stopLimitMs = 20_000;
 
@@ -21,6 +21,8 @@ export class Instance {
   /** What it logged as an error, or said on its way down. */
   readonly complaints: string[] = [];
   #isPaused = false;
+  /** Where another version of the program is; undefined: this one. */
+  #folder: string | undefined;
 
   constructor(name: string, env: NodeJS.ProcessEnv, place: Place = { address: "127.0.0.1", through: [] }) {
     this.name = name;
@@ -40,16 +42,25 @@ export class Instance {
     return this.#program?.isRunning() ?? false;
   }
 
+  /** From its next start on it runs the program in a folder, or this one again. */
+  become(folder: string | undefined): void {
+    this.#folder = folder;
+  }
+
   async start(): Promise<number> {
     if (this.isRunning()) throw new Error(`${this.name} runs already`);
     const port = this.#url === "" ? "0" : new URL(this.#url).port;
-    const program = await startProgram({ NODE_ENV: "test", ...this.#env, PORT: port }, this.#place);
+    const program = await startProgram({ NODE_ENV: "test", ...this.#env, PORT: port }, this.#which());
     this.#program = program;
     this.#url = program.url.replace("localhost", this.#place.address);
     void program.exited.then(() => {
       this.complaints.push(...program.stderr().split("\n").filter(isComplaint));
     });
     return 1;
+  }
+
+  #which(): Which {
+    return { through: this.#place.through, ...(this.#folder !== undefined && { folder: this.#folder }) };
   }
 
   /** As if the power went: no goodbye to anybody. */

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Random } from "../../tests/support/random.ts";
-import type { History } from "./history.ts";
+import type { Control, Heard, History } from "./history.ts";
+import { Gate } from "./load/gate.ts";
 import { startMembershipChanges } from "./load/membership.ts";
 import { Notebook } from "./load/notebook.ts";
 import { Person, type Service } from "./load/person.ts";
@@ -22,6 +23,8 @@ export const usualLoad: LoadSize = { restWriters: 4, socketWriters: 3, listeners
 
 /** So long everybody may take to hear the end, once all is well. */
 const catchUpMs = 60_000;
+/** Of 16,000 that a message may have. */
+const floodLength = 15_000;
 
 interface WritingActor extends Actor {
   notebook: Notebook;
@@ -43,6 +46,7 @@ export class Load {
   #listeners: Subscriber[] = [];
   #membership: ReturnType<typeof startMembershipChanges> | undefined;
   #guest: Person | undefined;
+  readonly #changes = new Gate();
   /** Who sends the marks by which it is known that all works. */
   #prober: { person: Person; notebook: Notebook } | undefined;
 
@@ -63,13 +67,14 @@ export class Load {
     await this.#openDiscussions(owner, [...writers, prober]);
     this.#writers = writers.map((person, index) => {
       const random = this.#random.fork(person.name);
-      const writing = { person, discussionIds: this.#discussionIds, random, pauseMs };
+      const writing = { person, discussionIds: this.#discussionIds, random, pauseMs, changes: this.#changes };
       return index < restWriters ? startRestWriter(writing) : startSocketWriter(writing);
     });
     await this.#listen([...writers, owner], guest);
     const [discussionId = ""] = this.#discussionIds;
     const random = this.#random.fork("membership");
-    this.#membership = startMembershipChanges({ owner, guest, discussionId, random, pauseMs: 300 });
+    const changing = { owner, guest, discussionId, random, pauseMs: 300, changes: this.#changes };
+    this.#membership = startMembershipChanges(changing);
   }
 
   /** Everything that was written down so far. */
@@ -96,9 +101,48 @@ export class Load {
     return this.#subscribers().reduce((sum, { record }) => sum + record.connections, 0);
   }
 
+  /** For connections that hear all that the load's own do. */
+  tokenOfReader(): string {
+    return this.#prober?.person.token ?? "";
+  }
+
   /** For strangers' connections that are to be let in. */
   tokenOfGuest(): string {
     return this.#guest?.token ?? "";
+  }
+
+  /** Sends large messages, one after the other; gives the bytes of their texts. */
+  async flood(count: number): Promise<number> {
+    if (!this.#prober) throw new Error("the load was not started");
+    const { person, notebook } = this.#prober;
+    let bytes = 0;
+    for (; count > 0; count--) {
+      const { attempt, content } = notebook.begin(this.#discussionIds, floodLength);
+      await send(person, notebook, attempt, content);
+      bytes += Buffer.byteLength(content);
+    }
+    return bytes;
+  }
+
+  /** Resets that subscribers were told of. */
+  resets(): number {
+    const isReset = ({ kind }: Heard | Control) => kind === "reset";
+    return this.#subscribers().reduce((sum, { record }) => sum + record.heard.filter(isReset).length, 0);
+  }
+
+  /** While it acts nobody changes what was stored, nor who is a member; people send and read on. */
+  async whileUnchanged<T>(act: () => Promise<T>): Promise<T> {
+    await this.#changes.close();
+    try {
+      return await act();
+    } finally {
+      this.#changes.open();
+    }
+  }
+
+  /** A backup was restored: what is answered from now on is of another history. */
+  beginEra(): void {
+    for (const notebook of this.#notebooks()) notebook.beginEra();
   }
 
   /** Cuts every subscriber's connection; gives how many there were. */
@@ -117,7 +161,7 @@ export class Load {
     person.goTo(place);
     for (const discussionId of this.#discussionIds) {
       const { attempt, content } = notebook.begin([discussionId]);
-      await send(person, attempt, content, { limitMs: deadline - performance.now(), stays: true });
+      await send(person, notebook, attempt, content, { limitMs: deadline - performance.now(), stays: true });
       const isHeard = (subscriber: Subscriber) =>
         !this.#concerns(subscriber, discussionId) ||
         (subscriber.isReady && subscriber.hasHeard(discussionId, attempt.seq ?? 0));

@@ -7,12 +7,13 @@ import { withPostgres } from "../../tests/support/postgres.ts";
 import { type Random, randomOf } from "../../tests/support/random.ts";
 import { type Road, withRoad } from "../../tests/support/road.ts";
 import { eventually } from "../../tests/support/server.ts";
-import { check, type Violation } from "./checker.ts";
+import { check } from "./checker.ts";
 import { describePlan, type Fault, type Special, type Step, type World } from "./fault.ts";
 import type { History } from "./history.ts";
 import { Instance } from "./instance.ts";
 import { Load, type LoadSize, usualLoad } from "./load.ts";
-import { readTruth } from "./truth.ts";
+import { Archive } from "./truth.ts";
+import { describeViolations, type Violation } from "./violation.ts";
 import { within } from "./within.ts";
 
 export interface RunOptions {
@@ -40,6 +41,7 @@ export interface Outcome {
   /** Who listens from the beginning to the end: all but the guest who comes and goes. */
   listeners: number;
   repeats: number;
+  resets: number;
   /** How often the steps took hold, together. */
   held: number;
   recoveryMs: number;
@@ -76,7 +78,7 @@ export async function runFault(fault: Fault, options: RunOptions): Promise<Outco
       complain(error);
       complain("not quiescent: what was still to come is not judged");
     }
-    await judge(world, outcome, isQuiescent).catch(complain);
+    await judge(world, fault, outcome, isQuiescent).catch(complain);
   });
   return outcome;
 }
@@ -133,7 +135,8 @@ async function isReady(url: string): Promise<boolean> {
 }
 
 async function judge(
-  { postgres, instances, load }: World,
+  { postgres, instances, load, archive }: World,
+  fault: Fault,
   outcome: Outcome,
   isQuiescent: boolean,
 ): Promise<void> {
@@ -142,17 +145,22 @@ async function judge(
     const wasRunning = (await instance.stop()) > 0;
     if (!wasRunning) outcome.complaints.push(`${instance.name} did not run in the end`);
   }
-  outcome.complaints.push(...instances.flatMap(({ complaints }) => complaints));
+  const logged = instances.flatMap(({ complaints }) => complaints);
+  outcome.complaints.push(...logged.filter((line) => !fault.logged?.test(line)));
   const history = load.history();
   outcome.acknowledged = load.acknowledged();
   outcome.heard = history.subscriptions.reduce((sum, { heard }) => sum + heard.length, 0);
   outcome.connections = load.connections();
   outcome.listeners = load.listeners();
   outcome.repeats = load.repeats();
+  outcome.resets = load.resets();
   if (!postgres.isRunning()) await postgres.start();
   // It may still recover from a crash.
-  const truth = await eventually(() => readTruth(postgres.url), truthMs);
-  outcome.violations = check(isQuiescent ? history : brokenOff(history), truth);
+  const eras = await eventually(() => archive.read(postgres.url), truthMs);
+  const violations = check(isQuiescent ? history : brokenOff(history), eras, {
+    resets: fault.resets ?? [],
+  });
+  outcome.violations = violations.filter((one) => !fault.known?.test(describeViolations([one])));
 }
 
 /** Up to the last that each subscriber heard nothing may lack. */
@@ -212,9 +220,11 @@ async function withInstances(
   const service = { urls: [] as string[] };
   const load = new Load(service, random, size);
   try {
+    await special.begin?.({ postgres, instances });
     for (const instance of instances) await instance.start();
     service.urls.push(...instances.map(({ url }) => url));
-    await act({ postgres, folder, instances, roads, load, note: (text) => print(`  ${text}`) });
+    const note = (text: string) => print(`  ${text}`);
+    await act({ postgres, folder, instances, roads, load, archive: new Archive(), note });
   } finally {
     load.close();
     for (const instance of instances) await instance.kill();
@@ -238,6 +248,7 @@ function emptyOutcome(fault: Fault): Outcome {
     connections: 0,
     listeners: 0,
     repeats: 0,
+    resets: 0,
     held: 0,
     recoveryMs: 0,
   };

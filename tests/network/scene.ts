@@ -5,9 +5,10 @@
  * JSON.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { check, describeViolations } from "../../scripts/torture/checker.ts";
+import { check } from "../../scripts/torture/checker.ts";
 import { Load } from "../../scripts/torture/load.ts";
-import { readTruth } from "../../scripts/torture/truth.ts";
+import { Archive } from "../../scripts/torture/truth.ts";
+import { describeViolations } from "../../scripts/torture/violation.ts";
 import { randomOf } from "../support/random.ts";
 import { eventually } from "../support/server.ts";
 import { cut, type Fault, heldBack, isOpen } from "./hosts.ts";
@@ -88,7 +89,7 @@ async function judge({ postgres, instances, load }: Scene): Promise<void> {
   load.close();
   for (const instance of instances) await instance.stop();
   const history = load.history();
-  const violations = check(history, await readTruth(postgres.url));
+  const violations = check(history, await new Archive().read(postgres.url));
   tell({
     kind: "judged",
     violations: describeViolations(violations),

@@ -1,10 +1,10 @@
 // time limit: 600 s
 import assert from "node:assert/strict";
 import { test } from "uvu";
-import { describeViolations } from "../../scripts/torture/checker.ts";
 import { describePlan } from "../../scripts/torture/fault.ts";
 import { faults } from "../../scripts/torture/faults.ts";
 import { type Outcome, runFault } from "../../scripts/torture/run.ts";
+import { describeViolations } from "../../scripts/torture/violation.ts";
 import { createRandom, randomOf } from "../support/random.ts";
 
 // The short form of `npm run torture`: some of its faults, each for some seconds, with a printed seed.
@@ -32,6 +32,8 @@ const shortForms: ShortForm[] = [
   { id: "instance-paused", seconds: 2 },
   // Once at the beginning, once in the end, and in between.
   { id: "everybody-cut", seconds: 4, isFelt: ({ connections, listeners }) => connections > 3 * listeners },
+  { id: "log-pruned", seconds: 4, isFelt: ({ resets }) => resets > 0 },
+  { id: "backup-restored", seconds: 4, isFelt: ({ resets, listeners }) => resets >= listeners },
 ];
 
 for (const { id, seconds, isFelt } of shortForms) {
@@ -45,8 +47,9 @@ for (const { id, seconds, isFelt } of shortForms) {
     assert.ok(outcome.acknowledged >= leastMessages, `only ${outcome.acknowledged} messages`);
     assert.ok(outcome.heard > outcome.acknowledged, `only ${outcome.heard} events heard`);
     assert.ok(outcome.held > 0 && outcome.recoveryMs > 0);
-    const { repeats, connections, listeners } = outcome;
-    assert.ok(isFelt?.(outcome) ?? true, `${repeats} repeats, ${connections} connections of ${listeners}`);
+    const { repeats, connections, listeners, resets } = outcome;
+    const felt = `${repeats} repeats, ${connections} connections of ${listeners}, ${resets} resets`;
+    assert.ok(isFelt?.(outcome) ?? true, felt);
   });
 }
 

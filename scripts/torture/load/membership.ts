@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Random } from "../../../tests/support/random.ts";
+import type { Gate } from "./gate.ts";
 import type { Person } from "./person.ts";
 import { Subscriber } from "./subscriber.ts";
 
@@ -10,6 +11,8 @@ export interface Changing {
   discussionId: string;
   random: Random;
   pauseMs: number;
+  /** Each coming and going goes through it. */
+  changes: Gate;
 }
 
 /** The subscriptions of a guest to one discussion at most; each is held against the whole log. */
@@ -19,20 +22,23 @@ const mostSubscriptions = 30;
  * Adds somebody to a discussion and removes them, and has them listen to it each time that they may. The
  * server has to draw the line at the exact position.
  */
-export function startMembershipChanges({ owner, guest, discussionId, random, pauseMs }: Changing) {
+export function startMembershipChanges({ owner, guest, discussionId, random, pauseMs, changes }: Changing) {
   const subscribers: Subscriber[] = [];
   const members = `/discussions/${discussionId}/members`;
   let isStopping = false;
   const work = async () => {
     while (!isStopping) {
-      await owner.ask("POST", members, { user_ids: [guest.id] });
-      if (subscribers.length < mostSubscriptions) subscribers.push(await listen());
-      await sleep(random.between(0, 2 * pauseMs));
-      // Asked again because the answer was lost: then nobody is there any more.
-      const { status } = await owner.persist("DELETE", `${members}/${guest.id}`);
-      if (status >= 300 && status !== 404) throw new Error(`a member was not removed: ${status}`);
+      await changes.pass(comeAndGo);
       await sleep(random.between(0, 2 * pauseMs));
     }
+  };
+  const comeAndGo = async () => {
+    await owner.ask("POST", members, { user_ids: [guest.id] });
+    if (subscribers.length < mostSubscriptions) subscribers.push(await listen());
+    await sleep(random.between(0, 2 * pauseMs));
+    // Asked again because the answer was lost: then nobody is there any more.
+    const { status } = await owner.persist("DELETE", `${members}/${guest.id}`);
+    if (status >= 300 && status !== 404) throw new Error(`a member was not removed: ${status}`);
   };
   const listen = async () => {
     const { cursor } = await guest.ask("GET", `/discussions/${discussionId}`);

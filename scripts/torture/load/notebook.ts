@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Random } from "../../../tests/support/random.ts";
-import type { Attempt } from "../history.ts";
+import { type Attempt, emptied } from "../history.ts";
 
 /** What one writer was promised. */
 export class Notebook {
@@ -10,6 +10,7 @@ export class Notebook {
   readonly #earlierPlaces = new Map<string, number[]>();
   #numbers = 0;
   #names = 0;
+  #era = 0;
 
   constructor(writer: string, random: Random) {
     this.writer = writer;
@@ -17,8 +18,11 @@ export class Notebook {
   }
 
   /** A new message for one of the discussions, written down before it is sent. */
-  begin(discussionIds: readonly string[]): { attempt: Attempt; content: string } {
-    const content = this.#compose();
+  begin(
+    discussionIds: readonly string[],
+    length = this.#chooseLength(),
+  ): { attempt: Attempt; content: string } {
+    const content = this.#compose(length);
     const attempt: Attempt = {
       writer: this.writer,
       number: this.#numbers++,
@@ -27,9 +31,27 @@ export class Notebook {
       hashes: [hashOf(content)],
       acknowledged: null,
       seq: null,
+      era: this.#era,
     };
     this.attempts.push(attempt);
     return { attempt, content };
+  }
+
+  /** It was answered that it is stored. */
+  acknowledge(attempt: Attempt, seq: number, content: string): void {
+    attempt.seq = seq;
+    attempt.acknowledged ??= hashOf(content);
+    attempt.era = this.#era;
+  }
+
+  /** A backup was restored: what is answered from now on is of another history. */
+  beginEra(): void {
+    this.#era++;
+  }
+
+  /** Whether a message can be changed: it is stored, as far as anybody knows, and not deleted. */
+  mayChange({ seq, acknowledged, era }: Attempt): boolean {
+    return seq !== null && acknowledged !== emptied && era === this.#era;
   }
 
   /** It was refused for now and is sent again, after all that is under way. */
@@ -47,7 +69,7 @@ export class Notebook {
   settled(): Attempt[] {
     const ends = new Map<string, number>();
     return this.attempts
-      .toSorted((a, b) => (a.seq ?? 0) - (b.seq ?? 0))
+      .toSorted((a, b) => a.era - b.era || (a.seq ?? 0) - (b.seq ?? 0))
       .map((attempt) => {
         if (attempt.seq === null) return attempt;
         const end = ends.get(attempt.discussion_id) ?? -1;
@@ -60,16 +82,17 @@ export class Notebook {
 
   /** A text for a change of a message, written down before it is asked for. */
   change(attempt: Attempt): string {
-    const content = this.#compose();
+    const content = this.#compose(this.#chooseLength());
     attempt.hashes.push(hashOf(content));
     return content;
   }
 
   /** Mostly short; some are larger than a NOTIFY takes, a few as large as a message may be. */
-  #compose(): string {
-    const length = this.#random.chance(0.05)
-      ? this.#random.integer(4_000, 15_000)
-      : this.#random.integer(1, 200);
+  #chooseLength(): number {
+    return this.#random.chance(0.05) ? this.#random.integer(4_000, 15_000) : this.#random.integer(1, 200);
+  }
+
+  #compose(length: number): string {
     return `${this.writer} ${this.#names} ${this.#random.integer(0, 1e9)} `.padEnd(length, "…зa字\t\n");
   }
 }

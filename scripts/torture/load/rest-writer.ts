@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Random } from "../../../tests/support/random.ts";
-import { emptied } from "../checker.ts";
-import type { Attempt } from "../history.ts";
+import { type Attempt, emptied } from "../history.ts";
+import type { Gate } from "./gate.ts";
 import { hashOf, Notebook } from "./notebook.ts";
 import type { Patience, Person } from "./person.ts";
 
@@ -16,17 +16,19 @@ export interface Writing {
   discussionIds: readonly string[];
   random: Random;
   pauseMs: number;
+  /** What is changed goes through it: not while a restore makes another message of what is at a seq. */
+  changes: Gate;
 }
 
 /** Sends one message after the other, each until it is answered, and now and then changes one of them. */
-export function startRestWriter({ person, discussionIds, random, pauseMs }: Writing) {
+export function startRestWriter({ person, discussionIds, random, pauseMs, changes }: Writing) {
   const notebook = new Notebook(person.name, random);
   let isStopping = false;
   const work = async () => {
     while (!isStopping) {
       const { attempt, content } = notebook.begin(discussionIds);
-      await send(person, attempt, content);
-      if (random.chance(0.1)) await change(person, notebook, random);
+      await send(person, notebook, attempt, content);
+      if (random.chance(0.1)) await changes.pass(() => change(person, notebook, random));
       await sleep(random.between(0, 2 * pauseMs));
     }
   };
@@ -42,6 +44,7 @@ export function startRestWriter({ person, discussionIds, random, pauseMs }: Writ
 /** Resolves when it is stored. */
 export async function send(
   person: Person,
+  notebook: Notebook,
   attempt: Attempt,
   content: string,
   patience?: Patience,
@@ -49,13 +52,12 @@ export async function send(
   const { discussion_id, client_id } = attempt;
   const path = `/discussions/${discussion_id}/messages`;
   const message = await person.ask("POST", path, { content, client_id }, patience);
-  attempt.seq = message.seq;
-  attempt.acknowledged ??= hashOf(content);
+  notebook.acknowledge(attempt, message.seq, content);
 }
 
 async function change(person: Person, notebook: Notebook, random: Random): Promise<void> {
   const attempt = random.pick(notebook.attempts);
-  if (attempt.seq === null || attempt.acknowledged === emptied) return;
+  if (!notebook.mayChange(attempt)) return;
   const path = `/discussions/${attempt.discussion_id}/messages/${attempt.seq}`;
   const what = random.between(0, 1);
   if (what < 0.5) {

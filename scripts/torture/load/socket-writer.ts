@@ -1,6 +1,6 @@
 import { WebSocket } from "ws";
 import type { Attempt } from "../history.ts";
-import { hashOf, Notebook } from "./notebook.ts";
+import { Notebook } from "./notebook.ts";
 import type { Json } from "./person.ts";
 import type { Writing } from "./rest-writer.ts";
 
@@ -13,7 +13,7 @@ const reconnectMs = 150;
  * Sends by a socket, several messages at a time; what was not acknowledged goes again, in its order, on the
  * next socket, at the next instance.
  */
-export function startSocketWriter(writing: Writing) {
+export function startSocketWriter(writing: Omit<Writing, "changes">) {
   const notebook = new Notebook(writing.person.name, writing.random);
   const writer = new SocketWriter(writing, notebook);
   writer.connect();
@@ -26,7 +26,7 @@ interface Item {
 }
 
 class SocketWriter {
-  readonly #writing: Writing;
+  readonly #writing: Omit<Writing, "changes">;
   readonly #notebook: Notebook;
   /** By client_id, in the order of sending. */
   readonly #inFlight = new Map<string, Item>();
@@ -38,7 +38,7 @@ class SocketWriter {
   readonly #done = Promise.withResolvers<void>();
   #answeredAt = performance.now();
 
-  constructor(writing: Writing, notebook: Notebook) {
+  constructor(writing: Omit<Writing, "changes">, notebook: Notebook) {
     this.#writing = writing;
     this.#notebook = notebook;
     this.#timer = setInterval(() => this.#tick(), Math.max(1, writing.pauseMs));
@@ -117,8 +117,7 @@ class SocketWriter {
     if (!item) return;
     this.#answeredAt = performance.now();
     if (type === "ack") {
-      item.attempt.seq = message.seq;
-      item.attempt.acknowledged = hashOf(item.content);
+      this.#notebook.acknowledge(item.attempt, message.seq, item.content);
       this.#inFlight.delete(ref);
     } else if (code === "unavailable" || code === "overloaded") {
       this.#writing.person.repeats++;

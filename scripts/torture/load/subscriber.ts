@@ -1,6 +1,5 @@
 import type { Random } from "../../../tests/support/random.ts";
-import { emptied } from "../checker.ts";
-import type { Control, Heard, Subscription } from "../history.ts";
+import { aboutOf, type Control, emptied, type Heard, type Subscription } from "../history.ts";
 import { type Connect, type Connection, openEvents, openSocket } from "./connection.ts";
 import { hashOf } from "./notebook.ts";
 import type { Json, Person } from "./person.ts";
@@ -98,6 +97,7 @@ export class Subscriber {
   #opened(): void {
     this.#isOpen = true;
     this.record.connections++;
+    this.record.heard.push({ kind: "opened", cursor: this.#cursor });
     const { patienceMs, random } = this.#options;
     if (patienceMs > 0) this.#cutTimer = setTimeout(() => this.cut(), random.between(0, 2 * patienceMs));
   }
@@ -111,13 +111,26 @@ export class Subscriber {
       return;
     }
     this.#cursor = json.cursor;
+    const isControl = json.type === "ready" || json.type === "reset";
+    this.record.heard.push(isControl ? control(json) : heard(json));
     if (json.type === "ready") this.#isReady = true;
-    this.record.heard.push(json.type === "ready" || json.type === "reset" ? control(json) : heard(json));
-    // The newest event of a message may tell of an old one.
-    if (json.message) {
-      const highest = Math.max(json.message.seq, this.#seqs.get(json.discussion_id) ?? 0);
-      this.#seqs.set(json.discussion_id, highest);
-    }
+    if (json.type === "reset") void this.#load().catch(() => {}); // Given up in the end.
+    if (json.message) this.#learn(json.discussion_id, json.message.seq);
+  }
+
+  /** After a reset: what is there now, which will not be told. */
+  async #load(): Promise<void> {
+    this.#seqs.clear();
+    const { person, discussionId } = this.#options;
+    const path = discussionId === null ? "/discussions?limit=100" : `/discussions/${discussionId}`;
+    const { status, body } = await person.persist("GET", path);
+    if (status >= 300) return;
+    for (const { id, last_seq } of body.items ?? [body]) this.#learn(id, last_seq);
+  }
+
+  /** The newest event of a message may tell of an old one. */
+  #learn(discussionId: string, seq: number): void {
+    this.#seqs.set(discussionId, Math.max(seq, this.#seqs.get(discussionId) ?? 0));
   }
 
   #ended({ code, status }: { code: number | null; status: number | null }): void {
@@ -150,7 +163,9 @@ function control({ type, cursor, reason }: Json): Control {
   return reason === undefined ? { kind: type, cursor } : { kind: type, cursor, reason };
 }
 
-function heard({ cursor, type, discussion_id, message, seq }: Json): Heard {
+function heard(event: Json): Heard {
+  const { cursor, type, discussion_id, message } = event;
   const hash = message ? (message.deleted_at ? emptied : hashOf(message.content)) : null;
-  return { kind: "event", cursor, type, discussion_id, seq: message?.seq ?? seq ?? null, hash };
+  const seq = message?.seq ?? event.seq ?? null;
+  return { kind: "event", cursor, type, discussion_id, seq, hash, about: aboutOf(message ? {} : event) };
 }

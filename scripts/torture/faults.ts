@@ -1,5 +1,5 @@
 import type { Fault } from "./fault.ts";
-import { clientsInAndOut, everybodyCut } from "./faults/clients.ts";
+import { clientsInAndOut, everybodyCut, framesCut } from "./faults/clients.ts";
 import { clockOfInstances, clockOfPostgres } from "./faults/clock.ts";
 import { diskFull } from "./faults/disk.ts";
 import { instanceKilled, instancePaused, rollingRestart } from "./faults/instances.ts";
@@ -40,6 +40,7 @@ export const faults: readonly Fault[] = [
   clockOfPostgres,
   clientsInAndOut,
   everybodyCut,
+  framesCut,
   readersStalled,
   logPruned,
   backupRestored,

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Random } from "../../tests/support/random.ts";
-import type { Control, Heard, History } from "./history.ts";
+import type { Attempt, Control, Heard, History } from "./history.ts";
 import { Gate } from "./load/gate.ts";
 import { startMembershipChanges } from "./load/membership.ts";
 import { Notebook } from "./load/notebook.ts";
@@ -109,6 +109,13 @@ export class Load {
   /** For strangers' connections that are to be let in. */
   tokenOfGuest(): string {
     return this.#guest?.token ?? "";
+  }
+
+  /** A message for somebody else to send, by any way: of whoever has the token. */
+  lend(): { token: string; attempt: Attempt; content: string } {
+    if (!this.#prober) throw new Error("the load was not started");
+    const { person, notebook } = this.#prober;
+    return { token: person.token, ...notebook.begin(this.#discussionIds, 20) };
   }
 
   /** Sends large messages, one after the other; gives the bytes of their texts. */

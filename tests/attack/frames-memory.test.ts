@@ -6,7 +6,7 @@ import { limits } from "../../server/limits.ts";
 import { register } from "../support/client.ts";
 import { type Program, settledBytes, withProgram } from "../support/process.ts";
 import { eventually } from "../support/server.ts";
-import { cutAll, ended, first, frame, heard, openSocket, readFrames, type Wire } from "./wire.ts";
+import { cutAll, ended, first, frame, heard, openSocket, readFrames, type Wire } from "../support/wire.ts";
 
 // Frames that are each as they should be, and meant to cost memory or time by what is between or after them.
 

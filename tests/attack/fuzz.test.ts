@@ -6,8 +6,18 @@ import type { Client, Json } from "../support/client.ts";
 import { checkEvent } from "../support/documents.ts";
 import { createRandom } from "../support/random.ts";
 import { eventually, withServer } from "../support/server.ts";
+import {
+  cutAll,
+  dial,
+  ended,
+  first,
+  frame,
+  head,
+  openSocket,
+  readAnswers,
+  readFrames,
+} from "../support/wire.ts";
 import { createTarget, post } from "./target.ts";
-import { cutAll, dial, ended, first, frame, head, openSocket, readAnswers, readFrames } from "./wire.ts";
 
 // Whatever comes: an answer as the documents tell, never a fault of ours, and the process lives.
 

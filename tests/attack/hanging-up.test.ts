@@ -9,7 +9,7 @@ import { test } from "uvu";
 import { Turns } from "../../server/api/turns.ts";
 import { withProgram } from "../support/process.ts";
 import { eventually, withServer } from "../support/server.ts";
-import { cutAll, dial, ended, head, readAnswers } from "./wire.ts";
+import { cutAll, dial, ended, head, readAnswers } from "../support/wire.ts";
 
 test.after.each(cutAll);
 

@@ -1,8 +1,8 @@
 // time limit: 180 s
 import assert from "node:assert/strict";
 import { test } from "uvu";
+import { cutAll, dial, ended, head, heard, readAnswers, upgradeHead } from "../support/wire.ts";
 import { all, assertRefusal, post, talk, withTarget } from "./target.ts";
-import { cutAll, dial, ended, head, heard, readAnswers, upgradeHead } from "./wire.ts";
 
 // What comes over TCP and is no request, or one that two programs in a row could read differently.
 

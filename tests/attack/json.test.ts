@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "uvu";
 import { assertProblem, type Client, type Json, password, register } from "../support/client.ts";
 import { eventually, withServer } from "../support/server.ts";
+import { cutAll, first, frame, openSocket, readFrames } from "../support/wire.ts";
 import { all, createTarget } from "./target.ts";
-import { cutAll, first, frame, openSocket, readFrames } from "./wire.ts";
 
 // JSON that means something else to the language than to its sender, and text that cannot be stored.
 

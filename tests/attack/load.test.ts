@@ -5,8 +5,8 @@ import { test } from "uvu";
 import type { Client } from "../support/client.ts";
 import { type Program, settledBytes, withProgram } from "../support/process.ts";
 import { eventually } from "../support/server.ts";
+import { cutAll, dial, ended, head, readAnswers, type Wire } from "../support/wire.ts";
 import { assertRefusal, createTarget, post, talk, withTarget } from "./target.ts";
-import { cutAll, dial, ended, head, readAnswers, type Wire } from "./wire.ts";
 
 // Requests that are meant to cost time or memory: what they may cost, and that others do not notice.
 

@@ -4,8 +4,18 @@ import { test } from "uvu";
 import { type Client, type Json, register } from "../support/client.ts";
 import { type Program, settledBytes, withProgram } from "../support/process.ts";
 import { eventually } from "../support/server.ts";
+import {
+  cutAll,
+  dial,
+  ended,
+  first,
+  frame,
+  heard,
+  openSocket,
+  readFrames,
+  upgradeHead,
+} from "../support/wire.ts";
 import { all } from "./target.ts";
-import { cutAll, dial, ended, first, frame, heard, openSocket, readFrames, upgradeHead } from "./wire.ts";
 
 // What comes over a socket and is no frame, or is one that costs more than it says.
 

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "uvu";
 import { type Client, register } from "../support/client.ts";
 import { withServer } from "../support/server.ts";
-import { cutAll, dial, ended, upgradeHead } from "./wire.ts";
+import { cutAll, dial, ended, upgradeHead } from "../support/wire.ts";
 
 // Patterns and parsers that are met only behind a request, those of Postgres among them: the worst text for
 // them against harmless text of the same length.

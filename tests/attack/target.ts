@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type Client, type Json, register } from "../support/client.ts";
 import { eventually, withServer } from "../support/server.ts";
-import { dial, head, type RawAnswer, readAnswers, type Wire } from "./wire.ts";
+import { dial, head, type RawAnswer, readAnswers, type Wire } from "../support/wire.ts";
 
 const env = { RATE_LIMITS: "off" };
 /** Who is attacked, and where. */

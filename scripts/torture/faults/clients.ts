@@ -2,10 +2,12 @@ import { randomBytes } from "node:crypto";
 import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Random } from "../../../tests/support/random.ts";
-import type { Fault, World } from "../fault.ts";
+import { cutAll, first, frame, openSocket } from "../../../tests/support/wire.ts";
+import { at, type Fault, times, type World } from "../fault.ts";
 
 const perTick = 25;
 const tickMs = 50;
+const framesAtOnce = 8;
 
 export const clientsInAndOut: Fault = {
   id: "clients-in-and-out",
@@ -18,6 +20,18 @@ export const clientsInAndOut: Fault = {
       act: (world) => storm(world, random.fork("storm"), seconds * 1_000),
     },
   ],
+};
+
+export const framesCut: Fault = {
+  id: "frames-cut",
+  title: "clients lose their connections at every byte of a frame that sends a message",
+  recoveryMs: 10_000,
+  plan: (random, seconds) =>
+    times(Math.max(1, seconds / 5)).map((index) => ({
+      atMs: index * 5_000 + random.between(0, 1_000),
+      what: "send a message by a frame that is cut after 0, 1, 2 … bytes, and whole",
+      act: cutFrames,
+    })),
 };
 
 export const everybodyCut: Fault = {
@@ -33,6 +47,34 @@ export const everybodyCut: Fault = {
       act: ({ load }) => load.cutAll(),
     })),
 };
+
+/** Gives how many frames were cut. The checker sees to it that each was carried out as a whole, or not. */
+async function cutFrames(world: World): Promise<number> {
+  let size = 0;
+  let isWhole = false;
+  const cutNext = async () => {
+    while (!isWhole) {
+      const cutAt = size++;
+      isWhole = !(await cutFrame(world, cutAt)) || isWhole;
+    }
+  };
+  await Promise.all(times(framesAtOnce).map(cutNext));
+  cutAll();
+  return size;
+}
+
+/** Whether the frame was longer than what was sent of it. */
+async function cutFrame({ instances, load }: World, cutAt: number): Promise<boolean> {
+  const { token, attempt, content } = load.lend();
+  const wire = await openSocket({ url: at(instances, cutAt % instances.length).url, token });
+  const { discussion_id, client_id } = attempt;
+  const bytes = frame(first.text, { type: "message.send", discussion_id, content, client_id });
+  await new Promise<void>((resolve) => wire.socket.write(bytes.subarray(0, cutAt), () => resolve()));
+  if (cutAt % 2 === 0) wire.socket.resetAndDestroy();
+  else wire.socket.destroy();
+  await wire.closed;
+  return cutAt < bytes.length;
+}
 
 /** Gives how many connections came about. */
 async function storm(world: World, random: Random, ms: number): Promise<number> {

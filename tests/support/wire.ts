@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import type { Client } from "../support/client.ts";
-import { eventually } from "../support/server.ts";
+import type { Client } from "./client.ts";
+import { eventually } from "./server.ts";
 
 /**
  * HTTP and WebSocket by hand, as an attacker writes them: nobody frames, escapes, reads or closes for us.
@@ -77,7 +77,11 @@ export async function ended(wire: Wire, ms = 10_000): Promise<void> {
 }
 
 /** The head of a socket's upgrade request, with its blank line. */
-export function upgradeHead(client: Client, path = "/ws", more: readonly string[] = []): string {
+export function upgradeHead(
+  client: Pick<Client, "token">,
+  path = "/ws",
+  more: readonly string[] = [],
+): string {
   return head("GET", `/api/v1${path}`, [
     `Authorization: Bearer ${client.token}`,
     "Connection: Upgrade",
@@ -94,7 +98,7 @@ export function head(method: string, target: string, lines: readonly string[] = 
 }
 
 /** A socket whose `ready` has come. */
-export async function openSocket(client: Client, path = "/ws"): Promise<Wire> {
+export async function openSocket(client: Pick<Client, "url" | "token">, path = "/ws"): Promise<Wire> {
   const wire = await dial(client.url);
   wire.write(upgradeHead(client, path));
   await heard(wire, /"type":"ready"/);

@@ -169,17 +169,19 @@ for (const kind of ["sse", "ws"] as const) {
     }));
 }
 
-/**
- * Streams that nobody reads any more are not kept: those that were would be sent away over time at the end.
- * That takes more than a second from 60 streams on, and no time without any.
- */
+/** Streams that nobody reads any more are not kept. */
 async function assertNothingLeft(program: Program): Promise<void> {
-  await hold(300); // For the last goodbyes to arrive there.
-  const at = performance.now();
+  await eventually(async () => {
+    const text = await (await fetch(`${program.url}/metrics`)).text();
+    const open = [...text.matchAll(/^parley_streams_open\S* (\d+)$/gm)].map(([, count]) => Number(count));
+    assert.ok(open.length > 0, "it tells");
+    assert.deepEqual(
+      open.filter((count) => count > 0),
+      [],
+    );
+  });
   program.kill("SIGTERM");
   assert.equal(await program.exited, 0);
-  const ms = performance.now() - at;
-  assert.ok(ms < 1_000, `${Math.round(ms)} ms to end: streams were left`);
 }
 
 test("resets in the middle of frames and half frames harm nobody else", () =>
@@ -454,7 +456,7 @@ for (const kind of ["sse", "ws"] as const) {
       // It goes on where it stood, however long that was.
       for (const raw of raws) raw.socket.resume();
       for (const raw of raws) {
-        await eventually(() => assertHas(raw, /"type":"(ready|closed)"|too_slow/, -1_000), 30_000);
+        await eventually(() => assertHas(raw, /"type":"(ready|closed)"|too_slow/, -1_000), 120_000);
         assertHas(raw, /"type":"ready"/, -1_000);
         assert.equal(assertPrefix(raw), count);
         raw.cut();

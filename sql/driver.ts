@@ -27,6 +27,7 @@ export interface Statement {
 
 /** One connection on node-postgres, with this project's types, session settings and limit on silence. */
 export interface Connection {
+  /** Whatever it throws, nothing of the connection is left. */
   connect(): Promise<void>;
   /** Throws BackendTerminatedError if nothing more can be said on this connection, or what Postgres says. */
   query(statement: Statement): Promise<pg.QueryResult>;
@@ -75,8 +76,10 @@ export function createDriver(target: DriverTarget, limits: DriverLimits): Driver
 }
 
 /**
- * Makes a connection, which connect() then opens. With `pipeline`, statements are sent without waiting for
- * the answers to those before; each is still a transaction of its own, carried out in order.
+ * Makes a connection, which connect() then opens. `onLost` is told if it breaks, but not once it was given
+ * up: slonik listens for a second more at most, and Node ends the process for an error that nobody takes.
+ * With `pipeline`, statements are sent without waiting for the answers to those before; each is still a
+ * transaction of its own, carried out in order.
  */
 export function createConnection(
   target: DriverTarget,
@@ -94,7 +97,10 @@ export function createConnection(
     // Not in the published types yet.
     ...({ pipeline: options.pipeline } as object),
   });
-  client.on("error", (error) => options.onLost(terminated(error)));
+  let isGivenUp = false;
+  client.on("error", (error) => {
+    if (!isGivenUp) options.onLost(terminated(error));
+  });
   client.on("end", () => lines.delete(line));
 
   const query = async (statement: Statement) => {
@@ -109,15 +115,28 @@ export function createConnection(
       line.unanswered--;
     }
   };
+  const end = () => {
+    isGivenUp = true;
+    return client.end();
+  };
+  const connect = async () => {
+    await client.connect();
+    lines.add(line);
+    const { statementMs, lockMs, idleInTransactionMs } = limits;
+    await query({ text: setSession, values: [statementMs, lockMs, idleInTransactionMs].map(String) });
+  };
   return {
     query,
     connect: async () => {
-      await client.connect();
-      lines.add(line);
-      const { statementMs, lockMs, idleInTransactionMs } = limits;
-      await query({ text: setSession, values: [statementMs, lockMs, idleInTransactionMs].map(String) });
+      try {
+        await connect();
+      } catch (error) {
+        // Nobody else does; and it may be open, if only its settings were refused.
+        end().catch(() => {});
+        throw error;
+      }
     },
-    end: () => client.end(),
+    end,
   };
 }
 

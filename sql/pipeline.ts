@@ -39,12 +39,7 @@ function createLane(target: DriverTarget, limits: DriverLimits, onConnected: () 
 
   const open = async (): Promise<Connection> => {
     const connection = createConnection(target, limits, { lines: new Set(), pipeline: true, onLost: forget });
-    try {
-      await connection.connect();
-    } catch (error) {
-      connection.end().catch(() => {});
-      throw error;
-    }
+    await connection.connect();
     onConnected();
     return connection;
   };

@@ -1,4 +1,5 @@
 import { endProgram, type Program, startProgram, type Which } from "../../tests/support/process.ts";
+import { textMark } from "./load/notebook.ts";
 
 const stopLimitMs = 20_000;
 
@@ -18,7 +19,7 @@ export class Instance {
   readonly #place: Place;
   #program: Program | undefined;
   #url = "";
-  /** What it logged as an error, or said on its way down. */
+  /** What it logged as an error or of people's texts, or said on its way down. */
   readonly complaints: string[] = [];
   #isPaused = false;
   /** Where another version of the program is; undefined: this one. */
@@ -99,8 +100,9 @@ export class Instance {
   }
 }
 
-/** Warnings are part of a rough life; errors (level 50) and bare text are not. */
-function isComplaint(line: string): boolean {
+/** Warnings are part of a rough life; errors (level 50), bare text and what people wrote are not. */
+export function isComplaint(line: string): boolean {
+  if (line.includes(textMark)) return true;
   try {
     return JSON.parse(line).level >= 50;
   } catch {

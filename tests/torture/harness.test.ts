@@ -6,6 +6,7 @@ import type { AddressInfo } from "node:net";
 import { test } from "uvu";
 import type { Fault } from "../../scripts/torture/fault.ts";
 import { faults } from "../../scripts/torture/faults.ts";
+import { isComplaint } from "../../scripts/torture/instance.ts";
 import { Notebook } from "../../scripts/torture/load/notebook.ts";
 import { Person } from "../../scripts/torture/load/person.ts";
 import { Load } from "../../scripts/torture/load.ts";
@@ -53,6 +54,32 @@ test("a probe of an instance that never gets well does not move on to the other"
     }),
   ));
 
+test("an answer that says later, but not when, is a mistake; so is 500", async () => {
+  for (const [status, headers, mistake] of [
+    [503, {}, /503 that says not when/],
+    [500, { "retry-after": "1" }, /→ 500/],
+  ] as const) {
+    await withAnswers(
+      status,
+      (url) => {
+        const ann = new Person("ann", { urls: [url] }, 0, randomOf(1));
+        return assert.rejects(ann.persist("GET", "/users/me", undefined, { limitMs: 1_000 }), mistake);
+      },
+      headers,
+    );
+  }
+});
+
+test("errors, bare text and what people wrote are complaints, warnings are not", () => {
+  const notebook = new Notebook("ann", randomOf(1));
+  const contents = Array.from({ length: 20 }, () => notebook.begin(["one"]).content);
+  const content = contents.find(({ length }) => length > 50) ?? "";
+  const lineOf = (level: number, text: string) => JSON.stringify({ level, msg: text });
+  assert.ok(isComplaint(lineOf(50, "Postgres refused")) && isComplaint("Error: not JSON"));
+  assert.ok(isComplaint(lineOf(40, `Postgres refused ${content}`)));
+  assert.ok(!isComplaint(lineOf(40, "Postgres refused")) && !isComplaint(""));
+});
+
 test("whoever finds no instance gives up, and is not asked for ever", async () => {
   const person = new Person("ann", { urls: [] }, 0, randomOf(1));
   await assert.rejects(person.persist("GET", "/users/me", undefined, { limitMs: 300 }), /no answer/);
@@ -89,9 +116,15 @@ test("a clock is never set to the time that it has", () => {
 });
 
 /** Runs a test with somebody who gives every request the same answer. */
-async function withAnswers(status: number, act: (url: string) => Promise<void>): Promise<void> {
+async function withAnswers(
+  status: number,
+  act: (url: string) => Promise<void>,
+  headers: Readonly<Record<string, string>> = { "retry-after": "1" },
+): Promise<void> {
   const server = createServer((_request, response) => {
-    response.writeHead(status, { "content-type": "application/json" }).end('{"code":"unavailable"}');
+    response
+      .writeHead(status, { "content-type": "application/json", ...headers })
+      .end('{"code":"unavailable"}');
   });
   await once(server.listen(0, "127.0.0.1"), "listening");
   try {

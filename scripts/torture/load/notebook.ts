@@ -2,6 +2,9 @@ import { createHash } from "node:crypto";
 import type { Random } from "../../../tests/support/random.ts";
 import { type Attempt, emptied } from "../history.ts";
 
+/** By this a text is known wherever it turns up; only the shortest are without it. */
+export const textMark = "…зa字";
+
 /** What one writer was promised. */
 export class Notebook {
   readonly writer: string;
@@ -93,7 +96,7 @@ export class Notebook {
   }
 
   #compose(length: number): string {
-    return `${this.writer} ${this.#names} ${this.#random.integer(0, 1e9)} `.padEnd(length, "…зa字\t\n");
+    return `${this.writer} ${this.#names} ${this.#random.integer(0, 1e9)} `.padEnd(length, `${textMark}\t\n`);
   }
 }
 

@@ -44,6 +44,8 @@ export class Person {
   /** Requests that got no answer, or one to ask again. */
   repeats = 0;
   #isStopped = false;
+  /** What no answer may be. */
+  #mistake: string | null = null;
 
   constructor(name: string, service: Service, place: number, random: Random) {
     this.name = name;
@@ -105,7 +107,8 @@ export class Person {
       } else if (answer && answer.status < 500 && answer.status !== 429) {
         return answer;
       }
-      if (answer?.status === 500) throw new Error(`${this.name}: ${method} ${path} → 500`);
+      if (answer?.status === 500) this.#mistake = `${method} ${path} → 500`;
+      if (this.#mistake !== null) throw new Error(`${this.name}: ${this.#mistake}`);
       if (this.#isStopped || performance.now() > deadline) {
         throw new Error(`${this.name}: ${method} ${path} at ${this.url}: to the end ${last}`);
       }
@@ -128,6 +131,9 @@ export class Person {
       signal: AbortSignal.timeout(limitMs),
     });
     const text = await response.text();
+    if (response.status === 503 && !(Number(response.headers.get("retry-after")) >= 1)) {
+      this.#mistake = `${method} ${path} → 503 that says not when to come back`;
+    }
     return { status: response.status, body: text === "" ? null : JSON.parse(text) };
   }
 

@@ -2,6 +2,7 @@ import type { Fault } from "./fault.ts";
 import { clientsInAndOut, everybodyCut, framesCut } from "./faults/clients.ts";
 import { clockOfInstances, clockOfPostgres } from "./faults/clock.ts";
 import { diskFull } from "./faults/disk.ts";
+import { diskFailing } from "./faults/disk-errors.ts";
 import { instanceKilled, instancePaused, rollingRestart } from "./faults/instances.ts";
 import {
   listenerBlackHoled,
@@ -31,6 +32,7 @@ export const faults: readonly Fault[] = [
   killedAtCommit,
   slowDisk,
   diskFull,
+  diskFailing,
   poolExhausted,
   connectionsSilent,
   instanceKilled,

@@ -37,26 +37,26 @@ function createLane(target: DriverTarget, limits: DriverLimits, onConnected: () 
   let unanswered = 0;
   let ended = false;
 
-  const open = async (): Promise<Connection> => {
-    const connection = createConnection(target, limits, { lines: new Set(), pipeline: true, onLost: forget });
+  const open = (): Promise<Connection> => {
+    const mine = connect(() => forget(mine));
+    mine.catch(() => forget(mine));
+    return mine;
+  };
+  const connect = async (onLost: () => void): Promise<Connection> => {
+    const connection = createConnection(target, limits, { lines: new Set(), pipeline: true, onLost });
     await connection.connect();
     onConnected();
     return connection;
   };
-  const forget = () => {
-    opening = undefined;
+  /** Told more than once, and late, of one that was lost: the next one, which may be there by then, stays. */
+  const forget = (lost: Promise<Connection>) => {
+    if (opening === lost) opening = undefined;
   };
   /** The connection that is there, or a new one; a failed attempt is not kept. */
   const connected = async (): Promise<Connection> => {
     if (ended) throw new Error("connection terminated: the pipeline was ended");
     opening ??= open();
-    const mine = opening;
-    try {
-      return await mine;
-    } catch (error) {
-      if (opening === mine) forget();
-      throw error;
-    }
+    return await opening;
   };
 
   return {

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import type { Socket } from "node:net";
 import { test } from "uvu";
+import { openDatabase, openSending, sql } from "../../sql/database.ts";
 import { createConnection } from "../../sql/driver.ts";
 import { assertProblem, register } from "../support/client.ts";
 import { createTestDatabase } from "../support/database.ts";
@@ -22,14 +23,7 @@ test("a connection that takes no session settings is closed, and its end does no
   withProgram({}, async (program) => {
     const { url, databaseUrl } = program;
     const ann = await register(url, "ann");
-    await query(
-      databaseUrl,
-      `CREATE FUNCTION public.set_config(text, text, boolean) RETURNS text LANGUAGE plpgsql AS
-         $$ BEGIN RAISE EXCEPTION 'could not read block' USING ERRCODE = '58030'; END $$;
-       DO $$ BEGIN
-         EXECUTE format('ALTER DATABASE %I SET search_path = public, pg_catalog', current_database());
-       END $$`,
-    );
+    await query(databaseUrl, settingsThat("RAISE EXCEPTION 'could not read block' USING ERRCODE = '58030';"));
     await query(databaseUrl, `SELECT pg_terminate_backend(pid) ${others}`);
     for (let tries = 0; tries < triesInVain; tries++) {
       assertProblem(await ann.call("GET", "/users/me"), 503, "unavailable");
@@ -69,4 +63,56 @@ test("nothing is told of a connection that was given up, also if its network die
   }
 });
 
+test("a connection that Postgres ends while its session is set up fails what waits for it only", async () => {
+  const database = await createTestDatabase();
+  const pool = await openDatabase({ url: database.url, maxConnections: 2 });
+  try {
+    await query(database.url, settingsThat("PERFORM pg_terminate_backend(pg_backend_pid());"));
+    for (let tries = 0; tries < 5; tries++) await assert.rejects(pool.any(sql.unsafe`SELECT 1`));
+    // That nobody took the connection's end would end this test's process.
+    await eventually(async () => assert.equal((await query(database.url, `SELECT ${others}`)).length, 0));
+    await query(database.url, "DROP FUNCTION public.set_config");
+    await pool.any(sql.unsafe`SELECT 1`);
+  } finally {
+    await pool.end();
+    await database.drop();
+  }
+});
+
+// Of one that was lost is told more than once; the next one may be there by then.
+test("of the connections for sending none is left over, however often they are ended", async () => {
+  const database = await createTestDatabase();
+  const sending = openSending({ url: database.url }, () => {});
+  let isOver = false;
+  const send = async () => {
+    while (!isOver) await sending.query("one", "SELECT 1", []).catch(() => new Promise(setImmediate));
+  };
+  try {
+    const senders = Promise.all([send(), send(), send()]);
+    for (let times = 0; times < 50; times++) {
+      await query(database.url, `SELECT pg_terminate_backend(pid) ${others}`);
+      await sending.query("one", "SELECT 1", []).catch(() => {});
+    }
+    isOver = true;
+    await senders;
+    await eventually(async () => {
+      const { length } = await query(database.url, `SELECT ${others}`);
+      assert.ok(length <= 2, `${length} connections`);
+    });
+  } finally {
+    isOver = true;
+    await sending.end();
+    await database.drop();
+  }
+});
+
 test.run();
+
+/** In place of the session settings, the first statement of each connection of a database. */
+function settingsThat(body: string): string {
+  return `CREATE FUNCTION public.set_config(text, text, boolean) RETURNS text LANGUAGE plpgsql AS
+      $$ BEGIN ${body} RETURN $2; END $$;
+    DO $$ BEGIN
+      EXECUTE format('ALTER DATABASE %I SET search_path = public, pg_catalog', current_database());
+    END $$`;
+}

@@ -119,6 +119,11 @@ async function enter(api: string, person: { username: string; display_name: stri
   if (response.status === 409) {
     await response.body?.cancel();
     response = await request(api, "POST", "/auth/login", null, { username, password });
+    if (response.status === 401) {
+      throw new Error(
+        `Another "${username}" is in this database. For one of its own: DATA_DIR=.data-demo npm run demo`,
+      );
+    }
   }
   const { user, access_token } = await answerOf<{ user: { id: string }; access_token: string }>(response);
   return { id: user.id, token: access_token };

@@ -1,3 +1,4 @@
+import { parseArgs } from "node:util";
 import { blaming, complain } from "../server/complaint.ts";
 import { ConfigError, readConfig } from "../server/config.ts";
 import { migrate } from "../sql/migrate.ts";
@@ -8,16 +9,25 @@ import { migrate } from "../sql/migrate.ts";
  * docs/upgrading.md.
  */
 async function main(): Promise<void> {
+  const options = readOptions();
   // The release phase needs no secret for tokens.
   const config = readConfig({ JWT_SECRET: "-".repeat(32), ...process.env });
   const url = config.migrateDatabaseUrl;
   if (!url)
     throw new ConfigError("DATABASE_URL: must be set; the embedded Postgres is migrated by `npm start`");
   const target = { url, ...(config.ssl && { ssl: config.ssl }) };
-  const options = { back: process.argv.includes("--back") };
   const standing = await blaming(config.migrateDatabaseSetting, () => migrate(target, console.log, options));
   if (standing === "newer") console.log("A later version has migrated this database, which serves this one.");
   else console.log("The schema is up to date.");
+}
+
+/** What it does not know may have been meant to spare the database. */
+function readOptions(): { back: boolean } {
+  try {
+    return parseArgs({ options: { back: { type: "boolean", default: false } } }).values;
+  } catch (error) {
+    throw new ConfigError(`npm run migrate -- [--back]: ${error instanceof Error ? error.message : error}`);
+  }
 }
 
 main().catch(complain);

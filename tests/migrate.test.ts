@@ -1,5 +1,7 @@
 // time limit: 240 s
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
 import { test } from "uvu";
 import { migrate, readStanding } from "../sql/migrate.ts";
 import { createTestDatabase } from "./support/database.ts";
@@ -148,6 +150,18 @@ test("two programs at once succeed; one waits for the other", () =>
       runScript("scripts/migrate.ts", env),
     ]);
     assert.deepEqual([one.code, two.code], [0, 0], one.stderr + two.stderr);
+  }));
+
+test("what it does not know it refuses, and migrates nothing", () =>
+  withEmpty(async (url) => {
+    const env = { ...process.env, DATABASE_URL: url };
+    for (const args of [["--help"], ["--dry-run"], ["now"], ["--back=yes"]]) {
+      const script = join(import.meta.dirname, "../scripts/migrate.ts");
+      const { status, stderr } = spawnSync(process.execPath, [script, ...args], { env, encoding: "utf8" });
+      assert.notEqual(status, 0, args.join(" "));
+      assert.match(stderr, /^npm run migrate -- \[--back\]: .*\n$/);
+    }
+    assert.deepEqual(await query(url, "SELECT to_regclass('users') AS users"), [{ users: null }]);
   }));
 
 test("without DATABASE_URL, or without Postgres, it ends with one line", async () => {

@@ -36,7 +36,8 @@ interface ClusterProgram extends Program {
 /** Runs a test against the program with two workers, and leaves none behind. */
 function withWorkers(act: (program: ClusterProgram) => Promise<void>, env: NodeJS.ProcessEnv = {}) {
   return withProgram({ WEB_CONCURRENCY: "2", LOG_LEVEL: "info", ...env }, async (program) => {
-    const logged = (message: string) => linesOf(program.stderr()).filter(({ msg }) => msg === message);
+    const said = (): Json[] => program.lines().map((line) => JSON.parse(line));
+    const logged = (message: string) => said().filter(({ msg }) => msg === message);
     const workers = () => logged("worker listens").map(({ worker }) => worker);
     try {
       await eventually(() => assert.equal(workers().length, 2)); // The log may come after the address.
@@ -46,14 +47,6 @@ function withWorkers(act: (program: ClusterProgram) => Promise<void>, env: NodeJ
       for (const pid of workers()) if (!isGone(pid)) process.kill(pid, "SIGKILL");
     }
   });
-}
-
-/** The last line may not be whole yet. */
-function linesOf(stderr: string): Json[] {
-  return stderr
-    .split("\n")
-    .slice(0, -1)
-    .map((line) => JSON.parse(line));
 }
 
 /** A child of nobody that nobody has waited for is gone too. */

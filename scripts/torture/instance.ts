@@ -55,7 +55,7 @@ export class Instance {
     this.#program = program;
     this.#url = program.url.replace("localhost", this.#place.address);
     void program.exited.then(() => {
-      this.complaints.push(...program.stderr().split("\n").filter(isComplaint));
+      this.complaints.push(...program.lines().filter(isComplaint));
     });
     return 1;
   }

@@ -214,10 +214,11 @@ function parse(text: string): Json {
   }
 }
 
-/** The JSON of the events of one type in what curl printed. */
+/** The JSON of the events of one type in what curl printed; the last of it may not be whole yet. */
 function dataOf(output: string, type: string): Json[] {
   return output
     .split("\n\n")
+    .slice(0, -1)
     .filter((block) => block.split("\n").includes(`event: ${type}`))
     .map((block) => JSON.parse(/^data: (.*)$/m.exec(block)?.[1] ?? "null"));
 }

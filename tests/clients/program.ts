@@ -35,7 +35,7 @@ export async function withLastingProgram(
         current = await begin();
         return ending;
       },
-      complaints: () => programs.flatMap((program) => program.stderr().split("\n").filter(isComplaint)),
+      complaints: () => programs.flatMap((program) => program.lines().filter(isComplaint)),
     });
   } finally {
     if (running) await stop(running, "SIGTERM");

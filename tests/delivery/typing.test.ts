@@ -67,7 +67,7 @@ test("typing comes without an id on SSE, and moves no cursor", () =>
     const raw = await openRaw("sse", t.url, streamPath("sse"), { headers });
     await raw.until((text) => text.includes("event: ready"));
     await type(ann, direct);
-    await raw.until((text) => text.includes("event: typing"));
+    await raw.until((text) => /^event: typing\n.*\n\n/m.test(text));
     const signal = raw.text().slice(raw.text().indexOf("event: typing"));
     assert.equal(signal, `event: typing\ndata: ${JSON.stringify(signalOf(ann, direct))}\n\n`);
     raw.cut();

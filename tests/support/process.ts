@@ -19,6 +19,8 @@ export interface Program {
   stdout(): string;
   /** Its log and complaints so far. */
   stderr(): string;
+  /** The whole lines of that: the last one may still be on its way, and is left out until its end came. */
+  lines(): string[];
   kill(signal: NodeJS.Signals): void;
   /** The exit code, or the name of the signal that ended it. */
   exited: Promise<number | string>;
@@ -143,10 +145,12 @@ function start(
       resolve(code ?? signal ?? "unknown");
     });
   });
+  const stderr = collect(child.stderr);
   return {
     child,
     stdout: collect(child.stdout),
-    stderr: collect(child.stderr),
+    stderr,
+    lines: () => stderr().split("\n").slice(0, -1),
     kill: (signal) => void child.kill(signal),
     exited,
     isRunning: () => child.exitCode === null && child.signalCode === null,

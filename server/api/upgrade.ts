@@ -32,7 +32,7 @@ interface SocketContext {
 /**
  * What crossws and `ws` get for the request. They keep it for as long as the socket is open, so it holds
  * nothing but what they read of it, and the request itself, with all its headers, only until it was judged:
- * checkHandshake() sees the version and shouldUpgradeCallback (parley.ts) the upgrade.
+ * checkHandshake() sees the version and shouldUpgradeCallback (http-server.ts) the upgrade.
  */
 interface Handshake {
   method: string | undefined;

@@ -109,7 +109,7 @@ export function createConnection(
     try {
       return await client.query({ ...statement, values: statement.values ?? [] });
     } catch (error) {
-      throw isTerminated(error) ? terminated(error) : error;
+      throw isLost(error) ? terminated(error) : error;
     } finally {
       clearTimeout(timer);
       line.unanswered--;
@@ -133,6 +133,7 @@ export function createConnection(
       } catch (error) {
         // Nobody else does; and it may be open, if only its settings were refused.
         end().catch(() => {});
+        line.socket.destroySoon();
         throw error;
       }
     },
@@ -174,8 +175,12 @@ function giveUp(lines: ReadonlySet<Line>, silent: Line): void {
   for (const line of lines) if (line === silent || line.unanswered === 0) line.socket.destroy();
 }
 
-function isTerminated(error: unknown): error is Error {
-  return error instanceof Error && /connection terminated|not queryable/i.test(error.message);
+/**
+ * By whatever name the network calls it: neither an answer of Postgres nor a mistake in what it was given.
+ */
+function isLost(error: unknown): error is Error {
+  const isKnown = [pg.DatabaseError, TypeError, RangeError].some((kind) => error instanceof kind);
+  return error instanceof Error && !isKnown;
 }
 
 /** Tells slonik that nothing more, no ROLLBACK either, can be said on this connection. */

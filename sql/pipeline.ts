@@ -18,7 +18,19 @@ export function openPipeline(
   lanes: number,
   onConnected: () => void,
 ): Pipeline {
-  const all = Array.from({ length: lanes }, () => createLane(target, limits, onConnected));
+  const connect = async (onLost: () => void): Promise<Connection> => {
+    const lost = () => {
+      onLost();
+      connection.end().catch(() => {});
+    };
+    const options = { lines: new Set<never>(), pipeline: true, onLost: lost };
+    const connection = createConnection(target, limits, options);
+    await connection.connect();
+    onConnected();
+    return connection;
+  };
+  const standIn = () => all.map((lane) => lane.open()).find((connection) => connection !== undefined);
+  const all: Lane[] = Array.from({ length: lanes }, () => createLane(connect, standIn));
   return {
     query: (name, text, values) => {
       const freest = all.reduce((best, lane) => (lane.unanswered() < best.unanswered() ? lane : best));
@@ -30,37 +42,49 @@ export function openPipeline(
 
 interface Lane extends Pipeline {
   unanswered(): number;
+  /** Its connection, if it is there. */
+  open(): Connection | undefined;
 }
 
-function createLane(target: DriverTarget, limits: DriverLimits, onConnected: () => void): Lane {
+/**
+ * `standIn` gives another lane's connection, for what cannot have one of its own: Postgres may have none
+ * left.
+ */
+function createLane(
+  connect: (onLost: () => void) => Promise<Connection>,
+  standIn: () => Connection | undefined,
+): Lane {
   let opening: Promise<Connection> | undefined;
+  let open: Connection | undefined;
   let unanswered = 0;
   let ended = false;
 
-  const open = (): Promise<Connection> => {
+  const begin = (): Promise<Connection> => {
     const mine = connect(() => forget(mine));
-    mine.catch(() => forget(mine));
+    mine.then(
+      (connection) => {
+        if (opening === mine) open = connection;
+      },
+      () => forget(mine),
+    );
     return mine;
-  };
-  const connect = async (onLost: () => void): Promise<Connection> => {
-    const connection = createConnection(target, limits, { lines: new Set(), pipeline: true, onLost });
-    await connection.connect();
-    onConnected();
-    return connection;
   };
   /** Told more than once, and late, of one that was lost: the next one, which may be there by then, stays. */
   const forget = (lost: Promise<Connection>) => {
-    if (opening === lost) opening = undefined;
+    if (opening !== lost) return;
+    opening = undefined;
+    open = undefined;
   };
   /** The connection that is there, or a new one; a failed attempt is not kept. */
   const connected = async (): Promise<Connection> => {
     if (ended) throw new Error("connection terminated: the pipeline was ended");
-    opening ??= open();
-    return await opening;
+    opening ??= begin();
+    return await opening.catch((error) => standIn() ?? Promise.reject(error));
   };
 
   return {
     unanswered: () => unanswered,
+    open: () => open,
     query: async (name, text, values) => {
       unanswered++;
       try {

@@ -119,8 +119,7 @@ export function beginStream(parts: Parts, { opening, discussionId }: Opened, wir
     left: opening.left === null ? null : new Map(Object.entries(JSON.parse(opening.left))),
   });
   parts.hub.add(stream);
-  if (opening.reset_reason) stream.reset(opening.epoch, opening.reset_reason);
-  join(parts.joins, stream).catch((error) => {
+  join(parts.joins, stream, opening.reset_reason).catch((error) => {
     parts.log.warn({ err: error }, "a replay broke off");
     // The client has a cursor for all that it got and comes back for the rest.
     stream.close("restarting");

@@ -7,11 +7,19 @@ import { BackendTerminatedError, BackendTerminatedUnexpectedlyError, ConnectionE
  */
 const sqlStates = /^(08...|40001|40P01|53...|57P0[123]|57014|55P03|58(000|030|P01))$/;
 const systemCodes = new Set([
+  "EADDRNOTAVAIL",
+  "EAI_AGAIN",
+  "ECONNABORTED",
   "ECONNREFUSED",
   "ECONNRESET",
+  "EHOSTDOWN",
+  "EHOSTUNREACH",
+  "EMFILE",
+  "ENETDOWN",
+  "ENETUNREACH",
+  "ENFILE",
   "ENOENT",
   "ENOTFOUND",
-  "EAI_AGAIN",
   "EPIPE",
   "ETIMEDOUT",
 ]);

@@ -1,6 +1,6 @@
 import type { Pool } from "../../sql/database.ts";
 import { readEventsFor } from "../../sql/log.ts";
-import { joiningTypes } from "../events.ts";
+import { joiningTypes, type ResetReason } from "../events.ts";
 import { limits } from "../limits.ts";
 import { within } from "../within.ts";
 import { EncodedEvent } from "./encoding.ts";
@@ -22,14 +22,17 @@ const bytesPerWrite = 64 * 1024;
 /**
  * Brings a stream from its position to the feed's or beyond, then hands it to the hub: replay, then live,
  * with nothing between. The last look at the feed's position and the handing over are one turn of the event
- * loop; the feed moves only in other turns. The client's own pace bounds what is buffered.
+ * loop; the feed moves only in other turns. The client's own pace bounds what is buffered. With `reset` that
+ * comes first.
  */
-export async function join(parts: JoinParts, stream: Stream): Promise<void> {
+export async function join(parts: JoinParts, stream: Stream, reset: ResetReason | null): Promise<void> {
   const { feed, hub } = parts;
   const { epoch } = stream.owner;
-  // After a restored backup the opening may have seen the new history before the feed has.
-  if (epoch !== feed.epoch) await feed.verify();
+  // After a restored backup the opening may have seen the new history before the feed has, and perhaps by the
+  // old one's name.
+  if (epoch !== feed.epoch || reset === "cursor_ahead") await feed.verify();
   if (epoch !== feed.epoch) return stream.close("restarting");
+  if (reset) stream.reset(epoch, reset);
   await feed.reach(stream.owner.authorizedAt);
   for (;;) {
     if (stream.isClosed) return;

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import type { Socket } from "node:net";
 import { test } from "uvu";
+import { isUnavailable } from "../../server/commands/unavailable.ts";
 import { openDatabase, openSending, sql } from "../../sql/database.ts";
 import { createConnection } from "../../sql/driver.ts";
 import { assertProblem, register } from "../support/client.ts";
@@ -102,6 +103,55 @@ test("of the connections for sending none is left over, however often they are e
   } finally {
     isOver = true;
     await sending.end();
+    await database.drop();
+  }
+});
+
+test("while no new connection comes about, what is sent goes by the one that is there", async () => {
+  const database = await createTestDatabase();
+  const server = new URL(database.url);
+  const name = server.pathname.slice(1);
+  server.pathname = "/postgres";
+  const sending = openSending({ url: database.url }, () => {});
+  const pids = () => query(database.url, `SELECT pid ${others} ORDER BY backend_start`);
+  try {
+    // Two at once take both lanes.
+    const both = () => Promise.all([1, 2].map(() => sending.query("one", "SELECT pg_backend_pid()", [])));
+    await both();
+    const [first] = await pids();
+    assert.equal((await pids()).length, 2);
+    await query(server.href, `ALTER DATABASE ${name} WITH ALLOW_CONNECTIONS false`);
+    await query(server.href, "SELECT pg_terminate_backend($1)", [first.pid]);
+    // What is under way when it is lost may fail.
+    await eventually(() => both());
+    for (let times = 0; times < 10; times++) await both();
+    await query(server.href, `ALTER DATABASE ${name} WITH ALLOW_CONNECTIONS true`);
+    await both();
+    assert.equal((await pids()).length, 2);
+  } finally {
+    await sending.end();
+    await database.drop();
+  }
+});
+
+test("a connection that breaks is lost by whatever name the network calls it", async () => {
+  const database = await createTestDatabase();
+  try {
+    const lines = new Set<{ socket: Socket; unanswered: number }>();
+    const limits = { connectMs: 3_000, statementMs: 0, lockMs: 0, idleInTransactionMs: 0, answerMs: 9_000 };
+    for (const code of ["EHOSTUNREACH", "ENETDOWN", "EPROTO"]) {
+      const connection = createConnection({ url: database.url }, limits, {
+        lines,
+        pipeline: false,
+        onLost: () => {},
+      });
+      await connection.connect();
+      const [line] = lines;
+      const asked = connection.query({ text: "SELECT pg_sleep(60)" });
+      line?.socket.destroy(Object.assign(new Error("it broke"), { code }));
+      await assert.rejects(asked, (error) => isUnavailable(error), code);
+    }
+  } finally {
     await database.drop();
   }
 });

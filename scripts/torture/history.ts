@@ -34,7 +34,7 @@ export interface Heard {
   seq: number | null;
   /** Of the message's text, where the event brings it. */
   hash: string | null;
-  /** Whom and what else it tells of; see aboutOf(). */
+  /** Whom and what else it, or its message, tells of; see aboutOf(). */
   about: string;
 }
 
@@ -87,6 +87,7 @@ export interface StoredMessage {
   /** Hashes of all its versions; the last one is what it says now. */
   hashes: string[];
   is_deleted: boolean;
+  about: string;
 }
 
 /**
@@ -97,14 +98,18 @@ export interface Truth {
   epoch: string;
   log: LogRow[];
   messages: StoredMessage[];
-  /** Up to this position Postgres has forgotten the log: cursors before it have expired. */
-  prunedTo: number;
+  /** Up to these positions Postgres forgot the log, one after the other: cursors before them expired. */
+  prunes: readonly number[];
   /** Up to this position it is one with the history before it; 0 of the first. */
   keptTo: number;
 }
 
-/** Whom and what an event tells of besides a message: not its whole, but what may not be mistaken. */
-// biome-ignore lint/suspicious/noExplicitAny: JSON of either side
-export function aboutOf({ user_id, emoji, last_read_seq, member, discussion }: any): string {
-  return JSON.stringify([user_id ?? member?.user_id, member?.role, emoji, last_read_seq, discussion?.name]);
+// biome-ignore lint/suspicious/noExplicitAny: JSON of an event or a message, of either side
+type Told = any;
+
+/** Whom and what an event, or a message, tells of: not its whole, but what may not be mistaken. */
+export function aboutOf(told: Told): string {
+  const { member, emoji, last_read_seq, discussion, client_id } = told;
+  const person = told.user_id ?? member?.user_id ?? told.sender_id;
+  return JSON.stringify([person, member?.role, emoji, last_read_seq, discussion?.name, client_id]);
 }

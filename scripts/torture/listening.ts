@@ -12,6 +12,7 @@ import type { Fault, Violation } from "./violation.ts";
 
 /** Who is told these at the end of a membership is not told what came after the last that was heard. */
 const refusals: ReadonlySet<number> = new Set([4503, 403, 404]);
+const withMessage = new Set(["message.new", "message.updated"]);
 const leaving = new Set(["member.removed", "discussion.deleted"]);
 
 /** What was heard between two resets. */
@@ -53,10 +54,10 @@ export class Listening {
     const [from, to] = [this.#evidence.eraOf(epochOf(last)), this.#evidence.eraOf(epochOf(cursor))];
     const isFounded =
       from !== undefined &&
-      to !== undefined &&
+      to?.has(positionOf(cursor)) &&
       (reason === "cursor_expired"
-        ? from === to && positionOf(last) < from.truth.prunedTo
-        : to.number > from.number);
+        ? from === to && wasPruned(from, positionOf(last), positionOf(cursor))
+        : to.number > from.number && positionOf(cursor) >= to.truth.keptTo);
     if (isFounded && this.#evidence.allowance.resets.includes(reason)) return;
     this.#report("reset", `${reason} at ${cursor} after ${last}`);
   }
@@ -125,7 +126,9 @@ export class Listening {
   #judgeContent(heard: Heard, row: LogRow, era: Era): void {
     if (!isSame(heard, row, era)) {
       this.#report("altered", `${describe(heard)} about ${heard.about}, in the log ${JSON.stringify(row)}`);
-    } else if (heard.hash !== null && heard.seq !== null) {
+    } else if (heard.hash === null || heard.seq === null) {
+      if (withMessage.has(heard.type)) this.#report("altered", `${describe(heard)} without its message`);
+    } else {
       const message = era.message({ ...heard, seq: heard.seq });
       const wrong = message ? this.#whatIsWrong(heard, message, era) : undefined;
       if (!message) this.#report("ghost", describe(heard));
@@ -134,8 +137,9 @@ export class Listening {
   }
 
   /** An event tells its message as it was then, or as it is when it is told, but not as it was before. */
-  #whatIsWrong({ hash, cursor }: Heard, message: StoredMessage, era: Era): string | undefined {
+  #whatIsWrong({ hash, cursor, about }: Heard, message: StoredMessage, era: Era): string | undefined {
     const position = positionOf(cursor);
+    if (about !== message.about) return `about ${about}, of ${message.about}`;
     if (hash === emptied) return message.is_deleted ? undefined : "it was not deleted";
     const [deletedAt = Number.POSITIVE_INFINITY] = era.told("message.deleted", message);
     if (position >= deletedAt) return "a text that was deleted";
@@ -152,6 +156,11 @@ export class Listening {
   #report(fault: Fault, detail: string): void {
     this.#violations.push({ fault, detail: `${this.#subscription.name}: ${detail}` });
   }
+}
+
+/** Whether what follows a position was pruned, before the log went on to another one. */
+function wasPruned({ truth }: Era, last: number, newest: number): boolean {
+  return truth.prunes.some((place) => last < place && place <= newest);
 }
 
 /**
@@ -178,7 +187,7 @@ function isSame(heard: Heard, row: LogRow, { truth }: Era): boolean {
     heard.type === row.type &&
     heard.discussion_id === row.discussion_id &&
     heard.seq === row.seq &&
-    heard.about === row.about
+    (heard.hash !== null || heard.about === row.about)
   );
 }
 

@@ -47,6 +47,7 @@ export class Load {
   #membership: ReturnType<typeof startMembershipChanges> | undefined;
   #guest: Person | undefined;
   readonly #changes = new Gate();
+  readonly #returns = new Gate();
   /** Who sends the marks by which it is known that all works. */
   #prober: { person: Person; notebook: Notebook } | undefined;
 
@@ -73,7 +74,8 @@ export class Load {
     await this.#listen([...writers, owner], guest);
     const [discussionId = ""] = this.#discussionIds;
     const random = this.#random.fork("membership");
-    const changing = { owner, guest, discussionId, random, pauseMs: 300, changes: this.#changes };
+    const gates = { changes: this.#changes, returns: this.#returns };
+    const changing = { owner, guest, discussionId, random, pauseMs: 300, ...gates };
     this.#membership = startMembershipChanges(changing);
   }
 
@@ -144,6 +146,17 @@ export class Load {
       return await act();
     } finally {
       this.#changes.open();
+    }
+  }
+
+  /** Cuts everybody's connection, and lets nobody come back while it acts. */
+  async whileAway<T>(act: () => Promise<T>): Promise<T> {
+    await this.#returns.close();
+    try {
+      this.cutAll();
+      return await act();
+    } finally {
+      this.#returns.open();
     }
   }
 
@@ -272,7 +285,16 @@ export class Load {
     const random = this.#random.fork(name);
     // Half of them are never cut by themselves: what they hear has to be unbroken by the server alone.
     const patienceMs = number % 2 === 0 ? 4_000 : 0;
-    return new Subscriber({ name, person: reader, kind, discussionId, since: cursor, random, patienceMs });
+    return new Subscriber({
+      name,
+      person: reader,
+      kind,
+      discussionId,
+      since: cursor,
+      random,
+      returns: this.#returns,
+      patienceMs,
+    });
   }
 }
 

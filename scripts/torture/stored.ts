@@ -87,6 +87,13 @@ function checkKept({ log, keptTo, epoch }: Truth, before: Truth | undefined): Vi
 /** Each message is what somebody sent, and the log tells of it, and of each of its changes, once. */
 function checkMessages(era: Era, evidence: Evidence, written: ReadonlySet<string>): Violation[] {
   const violations: Violation[] = [];
+  for (const { type, discussion_id, seq, position } of era.truth.log) {
+    if (type !== "message.new" || seq === null || era.message({ discussion_id, seq })) continue;
+    violations.push({
+      fault: "ghost",
+      detail: `seq ${seq} of ${discussion_id} at ${position} is not stored`,
+    });
+  }
   const clientIds = new Set<string>();
   for (const message of era.truth.messages) {
     const { discussion_id, seq, client_id, hashes, is_deleted } = message;

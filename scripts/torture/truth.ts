@@ -12,6 +12,7 @@ export class Archive {
   readonly #log = new Map<number, LogRow>();
   #keptTo = 0;
   #newest = 0;
+  readonly #prunes: number[] = [];
 
   /** To be called before a part of the log is pruned: keeps what is new. Gives its newest position. */
   async keepLog(databaseUrl: string): Promise<number> {
@@ -20,8 +21,13 @@ export class Archive {
   }
 
   /** Up to this position Postgres has forgotten the log. */
-  async prunedTo(databaseUrl: string): Promise<number> {
-    return Number((await query(databaseUrl, "SELECT pruned_to FROM log_epoch"))[0].pruned_to);
+  prunedTo(): number {
+    return this.#prunes.at(-1) ?? 0;
+  }
+
+  /** To be called when the log was pruned up to a position. */
+  notePrune(position: number): void {
+    this.#prunes.push(position);
   }
 
   /** To be called before a backup is restored, when nobody can write any more. */
@@ -46,8 +52,7 @@ export class Archive {
     const log = [...this.#log.values()].sort((a, b) => a.position - b.position);
     const [{ epoch }] = await query(databaseUrl, "SELECT epoch FROM log_epoch");
     const messages = await readMessages(databaseUrl);
-    const prunedTo = await this.prunedTo(databaseUrl);
-    return { epoch, log, messages, prunedTo, keptTo: this.#keptTo };
+    return { epoch, log, messages, prunes: [...this.#prunes], keptTo: this.#keptTo };
   }
 
   async #keepLog(databaseUrl: string, after: number): Promise<void> {
@@ -85,15 +90,16 @@ async function readLog(databaseUrl: string, after: number): Promise<LogRow[]> {
 async function readMessages(databaseUrl: string): Promise<StoredMessage[]> {
   const rows = await query(
     databaseUrl,
-    `SELECT m.discussion_id, m.seq, m.client_id, m.deleted_at IS NOT NULL AS is_deleted,
+    `SELECT m.discussion_id, m.seq, m.client_id, m.sender_id, m.deleted_at IS NOT NULL AS is_deleted,
        array(SELECT e.content FROM message_edits AS e
          WHERE (e.discussion_id, e.seq) = (m.discussion_id, m.seq) ORDER BY e.version
        ) || m.content AS contents
      FROM messages AS m JOIN discussions AS d ON d.id = m.discussion_id`,
   );
-  return rows.map(({ contents, seq, ...message }) => ({
+  return rows.map(({ contents, seq, sender_id, ...message }) => ({
     ...message,
     seq: Number(seq),
+    about: aboutOf({ sender_id, client_id: message.client_id }),
     hashes: contents.map(hashOf),
   }));
 }

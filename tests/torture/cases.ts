@@ -6,6 +6,8 @@ import type { Fault } from "../../scripts/torture/violation.ts";
 export const epoch = "0a1b2c3d";
 export const tea = "tea";
 const [ann, bob, cem] = ["ann", "bob", "cem"];
+/** What all the messages are about. */
+export const ofAnn = "of ann";
 export const messageCount = 12;
 /** Cem is a member from the one to the other. */
 export const [joinedAt, leftAt] = [6, 12];
@@ -35,11 +37,12 @@ export function goodCase(): Case {
     client_id,
     hashes: [...hashes],
     is_deleted: false,
+    about: ofAnn,
   }));
   const inTheDiscussion = ({ position }: LogRow) => position > 2;
   const seenByCem = ({ position }: LogRow) => position >= joinedAt && position <= leftAt;
   return {
-    truth: { epoch, log, messages, prunedTo: 0, keptTo: 0 },
+    truth: { epoch, log, messages, prunes: [], keptTo: 0 },
     history: {
       attempts,
       subscriptions: [
@@ -73,7 +76,16 @@ function subscription(name: string, user_id: string, rows: LogRow[]) {
 
 export function heardOf({ position, discussion_id, type, seq, about }: LogRow): Heard {
   const hash = seq === null ? null : `hash ${seq}`;
-  return { kind: "event", cursor: `${epoch}.${position}`, type, discussion_id, seq, hash, about };
+  const isOfMessage = type === "message.new" || type === "message.updated";
+  return {
+    kind: "event",
+    cursor: `${epoch}.${position}`,
+    type,
+    discussion_id,
+    seq,
+    hash,
+    about: isOfMessage ? ofAnn : about,
+  };
 }
 
 export function newRow(position: number, seq: number): LogRow {

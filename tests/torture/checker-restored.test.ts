@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "uvu";
 import { check } from "../../scripts/torture/checker.ts";
 import type { History, Truth } from "../../scripts/torture/history.ts";
-import { attempt, epoch, goodCase, heardOf, messageCount, newRow, tea } from "./cases.ts";
+import { attempt, epoch, goodCase, heardOf, messageCount, newRow, ofAnn, tea } from "./cases.ts";
 
 // What the checker has to say where a backup was restored: one history ended, and another one began.
 
@@ -12,7 +12,7 @@ const keptTo = 8;
 /** A backup of the log's beginning is restored; Ann says two things more, and Bob is reset and hears them. */
 function restored(): { history: History; eras: [Truth, Truth] } {
   const { history, truth } = goodCase();
-  const kept = truth.log.slice(0, keptTo);
+  const kept = truth.log.slice(0, keptTo).map((row) => ({ ...row }));
   const messages = truth.messages.slice(0, kept.filter(({ type }) => type === "message.new").length);
   const last = messages.length;
   const since = `${restoredEpoch}.${keptTo}`;
@@ -21,7 +21,7 @@ function restored(): { history: History; eras: [Truth, Truth] } {
     const client_id = `ann-${messageCount + (seq ?? 0)}`;
     const hashes = [`hash ${seq}`];
     history.attempts.push({ ...attempt(seq ?? 0), client_id, number: messageCount + (seq ?? 0), era: 1 });
-    messages.push({ discussion_id: tea, seq: seq ?? 0, client_id, hashes, is_deleted: false });
+    messages.push({ discussion_id: tea, seq: seq ?? 0, client_id, hashes, is_deleted: false, about: ofAnn });
   }
   history.subscriptions[0]?.heard.push(
     { kind: "reset", reason: "epoch_changed", cursor: since },
@@ -30,7 +30,7 @@ function restored(): { history: History; eras: [Truth, Truth] } {
   // Cem has gone before, and nobody asks what he was to be told.
   Object.assign(history.subscriptions[1] ?? {}, { over: 4503 });
   const log = [...kept, ...more];
-  return { history, eras: [truth, { epoch: restoredEpoch, log, messages, prunedTo: 0, keptTo }] };
+  return { history, eras: [truth, { epoch: restoredEpoch, log, messages, prunes: [], keptTo }] };
 }
 
 function faultsOfRestored(spoil: (it: ReturnType<typeof restored>) => void, resets = ["epoch_changed"]) {
@@ -82,6 +82,12 @@ test("who is not told that the history is another one is found", () => {
       cursor: `${restoredEpoch}.10`,
     });
   assert.deepEqual(faultsOfRestored(back), ["reset"], "reset once more, without need");
+  const lead = (position: number) => (it: ReturnType<typeof restored>) =>
+    void Object.assign(it.history.subscriptions[0]?.heard.at(-3) ?? {}, {
+      cursor: `${restoredEpoch}.${position}`,
+    });
+  assert.ok(faultsOfRestored(lead(keptTo - 1)).includes("reset"), "to what was told before");
+  assert.ok(faultsOfRestored(lead(500)).includes("reset"), "beyond the log");
 });
 
 test.run();

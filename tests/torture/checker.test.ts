@@ -17,6 +17,7 @@ import {
   leftAt,
   messageCount,
   newRow,
+  ofAnn,
   tea,
 } from "./cases.ts";
 
@@ -74,7 +75,7 @@ test("a ghost is found: beyond the log's end, or of a message that is not stored
     truth.messages.pop();
     history.attempts.pop();
   };
-  assert.deepEqual(faultsOf(unstored), ["ghost"]);
+  assert.deepEqual(faultsOf(unstored), ["ghost", "ghost"], "in the log, and heard");
 });
 
 test("what somebody hears who may not is found: before joining, after leaving, of another discussion", () => {
@@ -104,6 +105,9 @@ test("another text, type or place is found", () => {
   assert.deepEqual(faultsOf(alter({ cursor: `00000000.${7}` })), ["altered"]);
   assert.deepEqual(faultsOf(alter({ hash: emptied })), ["altered"]);
   assert.deepEqual(faultsOf(alter({ about: "somebody else" })), ["altered"]);
+  assert.deepEqual(faultsOf(alter({ hash: null })), ["altered"], "without its message");
+  const addedAnother = (it: Case) => void Object.assign(cemHeard(it)[0] ?? {}, { about: "bob" });
+  assert.deepEqual(faultsOf(addedAnother), ["altered"]);
 });
 
 /** Ann edits, or deletes, her fifth message in the end, and Bob hears of it. */
@@ -174,6 +178,15 @@ test("a change, or a message, of which the log does not tell once is found", () 
   assert.deepEqual(faultsOf(never), ["untold"]);
 });
 
+test("a message of which the log tells and that is not stored is found, also if nobody listens", () => {
+  const unstored = ({ truth, history }: Case) => {
+    truth.messages.pop();
+    history.attempts.pop();
+    history.subscriptions = [];
+  };
+  assert.deepEqual(faultsOf(unstored), ["ghost"]);
+});
+
 test("a message, or a text of one, that nobody sent is found", () => {
   assert.deepEqual(
     faultsOf(({ history }) => history.attempts.splice(4, 1)),
@@ -224,6 +237,7 @@ test("a send that was stored twice is found", () => {
       client_id: "ann-1",
       hashes: ["hash 1"],
       is_deleted: false,
+      about: ofAnn,
     });
     history.subscriptions[0]?.heard.push({ ...heardOf(row), hash: "hash 1" });
   };
@@ -260,9 +274,9 @@ test("a hole in seq or in the log is found", () => {
 });
 
 test("a reset is a fault unless its cursor had expired, and what follows it is held against the log", () => {
-  const reset = (it: Case, prunedTo: number, count = 3) => {
-    it.truth.prunedTo = prunedTo;
-    bobHeard(it).splice(4, count, { kind: "reset", reason: "cursor_expired", cursor: `${epoch}.9` });
+  const reset = (it: Case, prunedTo: number, count = 3, to = 9) => {
+    it.truth.prunes = [prunedTo, 15];
+    bobHeard(it).splice(4, count, { kind: "reset", reason: "cursor_expired", cursor: `${epoch}.${to}` });
   };
   const allowed = ["cursor_expired"];
   assert.deepEqual(
@@ -283,6 +297,10 @@ test("a reset is a fault unless its cursor had expired, and what follows it is h
     faultsOf((it) => reset(it, 7, 4), allowed),
     ["lost"],
   );
+  // Where it leads: beyond the log, to before what was pruned, back to what was heard.
+  for (const to of [999, 6, 4]) {
+    assert.ok(faultsOf((it) => reset(it, 7, 3, to), allowed).includes("reset"), `to ${to}`);
+  }
 });
 
 test("a ready that falls behind what was heard is found", () => {

@@ -1,11 +1,8 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { openDatabase } from "../../../sql/database.ts";
 import { pruneEvents } from "../../../sql/log.ts";
 import { type Fault, times, type World } from "../fault.ts";
 
 const everyMs = 1_000;
-/** Those who were cut are away a little longer at least: see Subscriber. */
-const awayMs = 30;
 
 export const logPruned: Fault = {
   id: "log-pruned",
@@ -32,15 +29,16 @@ export const logPruned: Fault = {
 /** By the statement of the server's own, as if all were past the retention. Gives how many positions went. */
 async function prune({ postgres: { url }, load, archive }: World, areAway: boolean): Promise<number> {
   const pool = await openDatabase({ url, maxConnections: 1 });
+  const pruneToEnd = async () => {
+    const newest = await archive.keepLog(url);
+    const count = await pruneEvents(pool, 0, newest - archive.prunedTo());
+    archive.notePrune(archive.prunedTo() + count);
+    return count;
+  };
   try {
-    const prunedTo = await archive.prunedTo(url);
-    // Most of it before: while they are away there is no time for it.
+    // Most of it before: what happens while everybody is away, they are to miss.
     await archive.keepLog(url);
-    if (areAway) {
-      load.cutAll();
-      await sleep(awayMs);
-    }
-    return await pruneEvents(pool, 0, (await archive.keepLog(url)) - prunedTo);
+    return await (areAway ? load.whileAway(pruneToEnd) : pruneToEnd());
   } finally {
     await pool.end();
   }

@@ -12,7 +12,7 @@ export const backupRestored: Fault = {
   // As after a crash of Postgres.
   recoveryMs: 15_000,
   logged: /"the log is not the one it was"/,
-  resets: ["epoch_changed", "cursor_ahead"],
+  resets: ["epoch_changed"],
   plan: (random, seconds) =>
     times(Math.max(1, (seconds * 1_000) / everyMs)).flatMap((index) =>
       backupAndRestore(random, index * everyMs, Math.min(6, seconds)),

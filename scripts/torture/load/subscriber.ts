@@ -1,6 +1,7 @@
 import type { Random } from "../../../tests/support/random.ts";
 import { aboutOf, type Control, emptied, type Heard, type Subscription } from "../history.ts";
 import { type Connect, type Connection, openEvents, openSocket } from "./connection.ts";
+import type { Gate } from "./gate.ts";
 import { hashOf } from "./notebook.ts";
 import type { Json, Person } from "./person.ts";
 
@@ -11,6 +12,8 @@ export interface SubscriberOptions {
   discussionId: string | null;
   since: string;
   random: Random;
+  /** Whoever comes back goes through it. */
+  returns: Gate;
   /** How long it stays connected before it cuts itself off, at random up to twice this; 0: for ever. */
   patienceMs: number;
 }
@@ -20,6 +23,9 @@ const silenceMs = 45_000;
 const reconnectMs = 200;
 /** At 1001 and 1012 the contract asks for up to two seconds; after a rate limit, for five. */
 const awaitedMs: Readonly<Record<number, number>> = { 1001: 2_000, 1012: 2_000, 4002: 5_000 };
+/** What the contract has for streams: of answers that are no stream, and of ends. */
+const statuses = new Set([401, 403, 404, 429, 503]);
+const codes = new Set([1001, 1009, 1012, 4000, 4001, 4002, 4500, 4501, 4502, 4503]);
 const signals = new Set(["typing", "presence"]);
 const answers = new Set(["ack", "error", "pong"]);
 
@@ -113,7 +119,8 @@ export class Subscriber {
     this.#cursor = json.cursor;
     const isControl = json.type === "ready" || json.type === "reset";
     this.record.heard.push(isControl ? control(json) : heard(json));
-    if (json.type === "ready") this.#isReady = true;
+    if (json.type === "ready" && this.#isReady) this.record.faults.push(`ready once more at ${json.cursor}`);
+    if (isControl) this.#isReady = json.type === "ready";
     if (json.type === "reset") void this.#load().catch(() => {}); // Given up in the end.
     if (json.message) this.#learn(json.discussion_id, json.message.seq);
   }
@@ -146,10 +153,13 @@ export class Subscriber {
       this.#isStopped = true;
       return;
     }
+    const isKnown = status === null ? code === null || codes.has(code) : statuses.has(status);
+    if (!isKnown) this.record.faults.push(`ended with ${status ?? code}`);
     if (status === 401) void person.persist("GET", "/users/me").catch(() => {});
     person.moveOn();
     const delayMs = awaitedMs[code ?? 0] ?? reconnectMs;
-    setTimeout(() => this.start(), random.between(0.2, 1) * delayMs);
+    const comeBack = async () => this.start();
+    setTimeout(() => void this.#options.returns.pass(comeBack), random.between(0.2, 1) * delayMs);
   }
 
   /** A connection on which nothing comes any more is dead, whatever it looks like. */
@@ -167,5 +177,5 @@ function heard(event: Json): Heard {
   const { cursor, type, discussion_id, message } = event;
   const hash = message ? (message.deleted_at ? emptied : hashOf(message.content)) : null;
   const seq = message?.seq ?? event.seq ?? null;
-  return { kind: "event", cursor, type, discussion_id, seq, hash, about: aboutOf(message ? {} : event) };
+  return { kind: "event", cursor, type, discussion_id, seq, hash, about: aboutOf(message ?? event) };
 }

@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Random } from "../../tests/support/random.ts";
-import type { Attempt, Control, Heard, History } from "./history.ts";
+import type { Control, Heard, History } from "./history.ts";
 import { Gate } from "./load/gate.ts";
 import { startMembershipChanges } from "./load/membership.ts";
-import { Notebook } from "./load/notebook.ts";
+import type { Notebook } from "./load/notebook.ts";
 import { Person, type Service } from "./load/person.ts";
-import { type Actor, send, startRestWriter } from "./load/rest-writer.ts";
+import { Prober } from "./load/prober.ts";
+import { type Actor, startRestWriter } from "./load/rest-writer.ts";
 import { startSocketWriter } from "./load/socket-writer.ts";
 import { Subscriber } from "./load/subscriber.ts";
 import { within } from "./within.ts";
@@ -23,8 +24,6 @@ export const usualLoad: LoadSize = { restWriters: 4, socketWriters: 3, listeners
 
 /** So long everybody may take to hear the end, once all is well. */
 const catchUpMs = 60_000;
-/** Of 16,000 that a message may have. */
-const floodLength = 15_000;
 
 interface WritingActor extends Actor {
   notebook: Notebook;
@@ -49,7 +48,7 @@ export class Load {
   readonly #changes = new Gate();
   readonly #returns = new Gate();
   /** Who sends the marks by which it is known that all works. */
-  #prober: { person: Person; notebook: Notebook } | undefined;
+  #prober: Prober | undefined;
 
   constructor(service: Service, random: Random, size: LoadSize) {
     this.#service = service;
@@ -64,8 +63,8 @@ export class Load {
     const [prober] = await this.#register("prober", 1);
     if (!owner || !guest || !prober) throw new Error("nobody is there");
     this.#guest = guest;
-    this.#prober = { person: prober, notebook: new Notebook(prober.name, this.#random.fork("prober")) };
     await this.#openDiscussions(owner, [...writers, prober]);
+    this.#prober = new Prober(prober, this.#discussionIds, this.#random.fork("prober"));
     this.#writers = writers.map((person, index) => {
       const random = this.#random.fork(person.name);
       const writing = { person, discussionIds: this.#discussionIds, random, pauseMs, changes: this.#changes };
@@ -103,34 +102,15 @@ export class Load {
     return this.#subscribers().reduce((sum, { record }) => sum + record.connections, 0);
   }
 
-  /** For connections that hear all that the load's own do. */
-  tokenOfReader(): string {
-    return this.#prober?.person.token ?? "";
+  /** Throws before the load was started. */
+  get prober(): Prober {
+    if (!this.#prober) throw new Error("the load was not started");
+    return this.#prober;
   }
 
   /** For strangers' connections that are to be let in. */
   tokenOfGuest(): string {
     return this.#guest?.token ?? "";
-  }
-
-  /** A message for somebody else to send, by any way: of whoever has the token. */
-  lend(): { token: string; attempt: Attempt; content: string } {
-    if (!this.#prober) throw new Error("the load was not started");
-    const { person, notebook } = this.#prober;
-    return { token: person.token, ...notebook.begin(this.#discussionIds, 20) };
-  }
-
-  /** Sends large messages, one after the other; gives the bytes of their texts. */
-  async flood(count: number): Promise<number> {
-    if (!this.#prober) throw new Error("the load was not started");
-    const { person, notebook } = this.#prober;
-    let bytes = 0;
-    for (; count > 0; count--) {
-      const { attempt, content } = notebook.begin(this.#discussionIds, floodLength);
-      await send(person, notebook, attempt, content);
-      bytes += Buffer.byteLength(content);
-    }
-    return bytes;
   }
 
   /** Resets that subscribers were told of. */
@@ -175,16 +155,13 @@ export class Load {
    * it. Rejects if that takes longer.
    */
   async probe(place: number, limitMs: number): Promise<void> {
-    if (!this.#prober) throw new Error("the load was not started");
-    const { person, notebook } = this.#prober;
+    const { prober } = this;
     const deadline = performance.now() + limitMs;
-    person.goTo(place);
     for (const discussionId of this.#discussionIds) {
-      const { attempt, content } = notebook.begin([discussionId]);
-      await send(person, notebook, attempt, content, { limitMs: deadline - performance.now(), stays: true });
+      const seq = await prober.mark(place, discussionId, deadline - performance.now());
       const isHeard = (subscriber: Subscriber) =>
         !this.#concerns(subscriber, discussionId) ||
-        (subscriber.isReady && subscriber.hasHeard(discussionId, attempt.seq ?? 0));
+        (subscriber.isReady && subscriber.hasHeard(discussionId, seq));
       while (!this.#listeners.every(isHeard)) {
         const deaf = this.#listeners.filter((subscriber) => !isHeard(subscriber));
         if (performance.now() > deadline) throw new Error(`not heard by ${namesOf(deaf)}`);

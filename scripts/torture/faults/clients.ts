@@ -65,8 +65,11 @@ async function cutFrames(world: World): Promise<number> {
 
 /** Whether the frame was longer than what was sent of it. */
 async function cutFrame({ instances, load }: World, cutAt: number): Promise<boolean> {
-  const { token, attempt, content } = load.lend();
-  const wire = await openSocket({ url: at(instances, cutAt % instances.length).url, token });
+  const { attempt, content } = load.prober.lend();
+  const wire = await openSocket({
+    url: at(instances, cutAt % instances.length).url,
+    token: load.prober.token,
+  });
   const { discussion_id, client_id } = attempt;
   const bytes = frame(first.text, { type: "message.send", discussion_id, content, client_id });
   await new Promise<void>((resolve) => wire.socket.write(bytes.subarray(0, cutAt), () => resolve()));

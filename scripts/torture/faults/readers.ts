@@ -23,14 +23,14 @@ export const readersStalled: Fault = {
  * Gives how many were dropped, if what then still came to each was no more than what is kept for a reader.
  */
 async function stall({ instances, load, note }: World): Promise<number> {
-  const token = load.tokenOfReader();
+  const token = load.prober.token;
   const stalled = await Promise.all(
     times(readers).map((index) =>
       openStalled(instances[index % instances.length]?.url ?? "", token, index % 4 < 2 ? "ws" : "sse"),
     ),
   );
   try {
-    const offered = await load.flood(messages);
+    const offered = await load.prober.flood(messages);
     let most = 0;
     for (const socket of stalled) most = Math.max(most, await readToEnd(socket));
     note(`${offered * readers} bytes were offered; ${most} of ${offered} came to one at most`);

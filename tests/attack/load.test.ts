@@ -150,6 +150,9 @@ test("a body over the bound is 413 at once or when it gets there, and nothing of
             wire.write(chunk);
             if (wire.socket.writableNeedDrain)
               await Promise.race([wire.closed, new Promise((resolve) => wire.socket.once("drain", resolve))]);
+            // As long as the server reads as fast as this writes, nothing else would be done here, and the
+            // answer not be read before the end.
+            await new Promise(setImmediate);
           }
           await ended(wire);
           assertRefusal(readAnswers(wire)[0], "in chunks", [413]);

@@ -35,20 +35,23 @@ export async function breakCalls({ pids, calls, every }: Breakage, file: string)
   const whom = pids.flatMap((pid) => ["-p", `${pid}`]);
   const strace = spawn("strace", [...how, ...what, ...whom], { stdio: "ignore" });
   const exited = once(strace, "exit");
+  exited.catch(() => {}); // It could not even be started: told by "spawn".
   const killWithUs = () => void strace.kill("SIGTERM");
-  process.once("exit", killWithUs);
   const end = async () => {
     strace.kill("SIGTERM");
     await exited;
     process.off("exit", killWithUs);
-    return (await readFile(file, "utf8")).split("(INJECTED)").length - 1;
+    // It may have ended before it made one.
+    const told = await readFile(file, "utf8").catch(() => "");
+    return told.split("(INJECTED)").length - 1;
   };
+  // Rejects if it cannot be started.
+  await once(strace, "spawn");
+  process.once("exit", killWithUs);
   try {
-    // Rejects if it cannot be started.
-    await once(strace, "spawn");
     await untilTraced(pids, strace);
   } catch (error) {
-    if (strace.pid !== undefined) await end();
+    await end();
     throw error;
   }
   return { end };
@@ -67,8 +70,9 @@ export async function whyNotBreakCalls(): Promise<string | null> {
     await (await breakCalls(breakage, join(folder, "calls"))).end();
     return null;
   } catch (error) {
-    const isMissing = (error as NodeJS.ErrnoException).code === "ENOENT";
-    return isMissing ? "strace is not installed" : "there is no right to trace other processes";
+    const { code, syscall, message } = error as NodeJS.ErrnoException;
+    const isMissing = code === "ENOENT" && syscall === "spawn strace";
+    return isMissing ? "strace is not installed" : `no other process can be traced: ${message}`;
   } finally {
     child.kill();
     await rm(folder, { recursive: true });

@@ -47,6 +47,7 @@ export const killedAtCommit: Fault = {
     })),
 };
 
+/** So long what has to come about may take: a backend that sends, a setting that is in force. */
 const findMs = 15_000;
 
 const slowCommitMs = 100;
@@ -129,12 +130,15 @@ async function killSending({ postgres, note }: World): Promise<number> {
 async function delayCommits({ postgres: { url }, note }: World, ms: number): Promise<number> {
   await query(url, `ALTER SYSTEM SET commit_delay = ${ms * 1_000}`);
   await query(url, "SELECT pg_reload_conf()");
-  for (let tries = 0; tries < 20; tries++) {
+  const until = performance.now() + findMs;
+  while (performance.now() < until) {
     const took = await timeOfCommit(url);
     // A flush that another has begun may serve for ours: then it takes only the rest of its time.
-    if (took >= slowCommitMs / 2 !== ms > 0) continue;
-    note(`a commit takes ${Math.round(took)} ms`);
-    return 1;
+    if (took >= slowCommitMs / 2 === ms > 0) {
+      note(`a commit takes ${Math.round(took)} ms`);
+      return 1;
+    }
+    await sleep(20);
   }
   return 0;
 }
@@ -161,6 +165,7 @@ async function holdLock(url: string, ms: number): Promise<number> {
   const held = query(url, lock).finally(() => {
     isHeld = false;
   });
+  held.catch(() => {}); // Told below.
   let most = 0;
   while (isHeld) {
     const [{ waiting }] = await query(
@@ -183,17 +188,19 @@ async function takeConnections({ postgres: { url }, load, note }: World, ms: num
   const repeatsBefore = load.repeats();
   const taken: Promise<unknown>[] = [];
   let refused = 0;
+  const unforeseen: Error[] = [];
   const refuse = (error: Error & { code?: string }) => {
     if (error.code === tooManyConnections) {
       if (refused++ === 0) until = performance.now() + ms;
-    } else if (error.code !== terminated && !isLost.test(error.message)) throw error;
+    } else if (error.code !== terminated && !isLost.test(error.message)) unforeseen.push(error);
   };
-  while (performance.now() < until) {
+  while (performance.now() < until && unforeseen.length === 0) {
     taken.push(...times(20).map(() => query(url, `SELECT pg_sleep(${ms / 1_000})`).catch(refuse)));
     await query(url, endOthers).catch(refuse);
     await sleep(200);
   }
   await Promise.all(taken);
+  if (unforeseen.length > 0) throw unforeseen[0];
   const repeats = load.repeats() - repeatsBefore;
   note(`Postgres refused ${refused} connections; ${repeats} requests were repeated`);
   return Math.min(refused, repeats);

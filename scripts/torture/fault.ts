@@ -53,7 +53,7 @@ export interface Fault {
   mayMiss?: boolean;
   /** Violations that an earlier version, which takes part, is known for. */
   known?: RegExp;
-  /** What servers have to log of it as an error. */
+  /** What servers may log of it as an error: forgiven, and not asked for. */
   logged?: RegExp;
   /** Reasons for which it may reset streams. */
   resets?: readonly string[];

@@ -53,6 +53,7 @@ export class Instance {
     const port = this.#url === "" ? "0" : new URL(this.#url).port;
     const program = await startProgram({ NODE_ENV: "test", ...this.#env, PORT: port }, this.#which());
     this.#program = program;
+    this.#isPaused = false;
     this.#url = program.url.replace("localhost", this.#place.address);
     void program.exited.then(() => {
       this.complaints.push(...program.lines().filter(isComplaint));

@@ -19,7 +19,10 @@ export interface Program {
   stdout(): string;
   /** Its log and complaints so far. */
   stderr(): string;
-  /** The whole lines of that: the last one may still be on its way, and is left out until its end came. */
+  /**
+   * The lines of that. A last one without its end is left out while it may still be on its way, and for ever
+   * if SIGKILL cut it off.
+   */
   lines(): string[];
   kill(signal: NodeJS.Signals): void;
   /** The exit code, or the name of the signal that ended it. */
@@ -138,10 +141,12 @@ function start(
   });
   const killWithUs = () => child.kill("SIGKILL");
   process.once("exit", killWithUs);
+  let isTold = false;
   const exited = new Promise<number | string>((resolve) => {
     // "close", not "exit": only then all of its output has been read.
     child.once("close", (code, signal) => {
       process.off("exit", killWithUs);
+      isTold = signal !== "SIGKILL";
       resolve(code ?? signal ?? "unknown");
     });
   });
@@ -150,7 +155,7 @@ function start(
     child,
     stdout: collect(child.stdout),
     stderr,
-    lines: () => stderr().split("\n").slice(0, -1),
+    lines: () => linesOf(stderr(), isTold),
     kill: (signal) => void child.kill(signal),
     exited,
     isRunning: () => child.exitCode === null && child.signalCode === null,
@@ -165,6 +170,13 @@ function collect(stream: NodeJS.ReadableStream | null): () => string {
     text += more;
   });
   return () => text;
+}
+
+/** `isTold`: nothing more will come, so that a last line without an end is one too. */
+function linesOf(text: string, isTold: boolean): string[] {
+  const lines = text.split("\n");
+  const last = lines.pop() ?? "";
+  return isTold && last !== "" ? [...lines, last] : lines;
 }
 
 async function readUrl(started: Started): Promise<string> {

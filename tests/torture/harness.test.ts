@@ -1,18 +1,26 @@
 // time limit: 120 s
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "uvu";
+import { WebSocketServer } from "ws";
 import type { Fault } from "../../scripts/torture/fault.ts";
 import { faults } from "../../scripts/torture/faults.ts";
 import { isComplaint } from "../../scripts/torture/instance.ts";
+import { openEvents, openSocket } from "../../scripts/torture/load/connection.ts";
 import { Notebook } from "../../scripts/torture/load/notebook.ts";
-import { Person } from "../../scripts/torture/load/person.ts";
+import { type Json, Person } from "../../scripts/torture/load/person.ts";
+import { startSocketWriter } from "../../scripts/torture/load/socket-writer.ts";
 import { Load } from "../../scripts/torture/load.ts";
 import { runFault } from "../../scripts/torture/run.ts";
 import { within } from "../../scripts/torture/within.ts";
+import { endProgram, startProgram } from "../support/process.ts";
 import { randomOf } from "../support/random.ts";
+import { eventually } from "../support/server.ts";
 
 // What torments the server has to notice when it does not.
 
@@ -114,6 +122,87 @@ test("a clock is never set to the time that it has", () => {
     }
   }
 });
+
+test("what cannot be read is told, cuts its connection, and ends nothing else", () =>
+  withNonsense(async (url) => {
+    for (const [connect, path] of [
+      [openEvents, "/events"],
+      [openSocket, "/ws"],
+    ] as const) {
+      const took: Json[] = [];
+      await new Promise<void>((resolve) => {
+        const events = { opened() {}, took: (json: Json) => void took.push(json), ended: () => resolve() };
+        connect(url + path, "", events);
+      });
+      assert.deepEqual(
+        took.map(({ type, text }) => [type, text?.trim()]),
+        [
+          ["ready", undefined],
+          ["garbled", path === "/ws" ? "{oops" : "data: {oops"],
+        ],
+      );
+      assert.match(took[1].why, /SyntaxError/);
+    }
+    const person = new Person("ann", { urls: [url] }, 0, randomOf(1));
+    const writing = { person, discussionIds: ["one"], random: randomOf(1), pauseMs: 20 };
+    const writer = startSocketWriter(writing);
+    await eventually(() => assert.ok(writer.notebook.attempts.length > 0));
+    await assert.rejects(writer.stop(), /ann cannot read what came: SyntaxError.*{oops/);
+    writer.giveUp();
+  }));
+
+/** A program that never ends the last line of what it says. */
+const halfSaid = `
+  process.stderr.write("whole\\nhalf");
+  console.log("Parley listens on http://localhost:1");
+  setInterval(() => {}, 1_000);
+`;
+
+test("the last words of a program count without their end, but for those that SIGKILL cut off", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "parley-words-"));
+  try {
+    await mkdir(join(folder, "server"));
+    await writeFile(join(folder, "server", "main.ts"), halfSaid);
+    for (const [signal, lines] of [
+      ["SIGTERM", ["whole", "half"]],
+      ["SIGKILL", ["whole"]],
+    ] as const) {
+      const program = await startProgram({}, { folder });
+      try {
+        await eventually(() => assert.match(program.stderr(), /half/));
+        assert.deepEqual(program.lines(), ["whole"]);
+        program.kill(signal);
+        assert.equal(await program.exited, signal);
+        assert.deepEqual(program.lines(), lines);
+      } finally {
+        await endProgram(program);
+      }
+    }
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+/** Runs a test with a server whose streams begin well and go on with what is no JSON. */
+async function withNonsense(act: (url: string) => Promise<void>): Promise<void> {
+  const texts = ['{"type":"ready"}', "{oops", '{"type":"ready"}'];
+  const server = createServer((_request, response) => {
+    response.writeHead(200);
+    for (const text of texts) response.write(`data: ${text}\n\n`);
+  });
+  const sockets = new WebSocketServer({ server });
+  sockets.on("connection", (socket) => {
+    for (const text of texts) socket.send(text);
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  try {
+    await act(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  } finally {
+    for (const socket of sockets.clients) socket.terminate();
+    server.closeAllConnections();
+    server.close();
+  }
+}
 
 /** Runs a test with somebody who gives every request the same answer. */
 async function withAnswers(

@@ -6,7 +6,10 @@ import type { Json } from "./person.ts";
 export interface ConnectionEvents {
   /** The stream is open. */
   opened(): void;
-  /** An event, a signal or a word of the stream's own; `id` as the transport gives it, if it gives one. */
+  /**
+   * An event, a signal or a word of the stream's own; `id` as the transport gives it, if it gives one. What
+   * cannot be read comes as type `garbled`, and is the last that comes.
+   */
   took(json: Json, id: string | null): void;
   /** It is over; `code` as in the contract, `status` if it was not even opened. */
   ended(end: { code: number | null; status: number | null }): void;
@@ -31,10 +34,11 @@ export const openEvents: Connect = (url, token, events) => {
     } else {
       events.opened();
     }
-    const read = eventReader((json, id) => {
+    const take = eventReader((json, id) => {
       if (json.type === "closed") code = json.code;
       else events.took(json, id);
     });
+    const read = guarded(take, events, () => request.destroy());
     if (status === null) response.setEncoding("utf8").on("data", read);
     response.on("close", end);
     response.on("error", () => {});
@@ -47,7 +51,9 @@ export const openSocket: Connect = (url, token, events) => {
   let status: number | null = null;
   const socket = new WebSocket(url.replace(/^http/, "ws"), { headers: { authorization: `Bearer ${token}` } });
   socket.on("open", events.opened);
-  socket.on("message", (data) => events.took(JSON.parse(String(data)), null));
+  const take = (text: string) => events.took(JSON.parse(text), null);
+  const read = guarded(take, events, () => socket.terminate());
+  socket.on("message", (data) => read(String(data)));
   socket.on("unexpected-response", (_request, response) => {
     status = response.statusCode ?? 0;
     socket.terminate();
@@ -67,6 +73,25 @@ export function eventReader(take: (json: Json, id: string | null) => void): (tex
       const fields = new Map(block.split("\n").map(readField));
       const data = fields.get("data");
       if (data !== undefined) take(JSON.parse(data), fields.get("id") ?? "");
+    }
+  };
+}
+
+/** Whatever the server says, it must not end the process that judges it. */
+function guarded(
+  take: (text: string) => void,
+  events: ConnectionEvents,
+  cut: () => void,
+): (text: string) => void {
+  let isOver = false;
+  return (text) => {
+    if (isOver) return;
+    try {
+      take(text);
+    } catch (error) {
+      isOver = true;
+      events.took({ type: "garbled", why: String(error), text: text.slice(0, 200) }, null);
+      cut();
     }
   };
 }

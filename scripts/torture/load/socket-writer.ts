@@ -55,7 +55,7 @@ class SocketWriter {
       this.#putLast(this.#postponed.splice(0));
       for (const item of this.#inFlight.values()) this.#send(item);
     });
-    socket.on("message", (data) => this.#take(JSON.parse(String(data))));
+    socket.on("message", (data) => this.#read(String(data)));
     socket.on("error", () => {});
     socket.on("close", () => {
       if (this.#isFinished()) return;
@@ -110,6 +110,16 @@ class SocketWriter {
     const { discussion_id, client_id } = attempt;
     const frame = { type: "message.send", ref: client_id, discussion_id, content, client_id };
     this.#socket.send(JSON.stringify(frame));
+  }
+
+  /** Whatever the server says, it must not end the process that judges it. */
+  #read(text: string): void {
+    try {
+      this.#take(JSON.parse(text));
+    } catch (error) {
+      const told = `${error}: ${text.slice(0, 200)}`;
+      this.#done.reject(new Error(`${this.#notebook.writer} cannot read what came: ${told}`));
+    }
   }
 
   #take({ type, ref, message, code }: Json): void {

@@ -12,6 +12,7 @@ import { type Program, settledBytes, withProgram } from "../support/process.ts";
 import { eventually, withServer } from "../support/server.ts";
 import { openStalled, readToEnd } from "../support/stalled.ts";
 import { openTestStream, type TestStream } from "../support/streams.ts";
+import { upgradeHead } from "../support/wire.ts";
 
 test("a ping is answered with its data", () =>
   withServer(async (t) => {
@@ -36,11 +37,7 @@ test("a client that floods with pings and never reads is cut off", () =>
       closed = true;
     });
     socket.pause();
-    socket.write(
-      "GET /api/v1/ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-        `Sec-WebSocket-Key: ${randomBytes(16).toString("base64")}\r\nSec-WebSocket-Version: 13\r\n` +
-        `Authorization: Bearer ${ann.token}\r\n\r\n`,
-    );
+    socket.write(upgradeHead(ann));
     // Masked with zeros: a client's frame whose payload reads as it is.
     const ping = Buffer.concat([Buffer.from([0x89, 0x80 | 125, 0, 0, 0, 0]), Buffer.alloc(125, "x")]);
     const burst = Buffer.concat(Array.from({ length: 500 }, () => ping));

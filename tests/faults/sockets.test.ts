@@ -9,7 +9,8 @@ import { type Client, type Json, register } from "../support/client.ts";
 import { countLockWaits, query } from "../support/postgres.ts";
 import { type Program, settledBytes, withProgram } from "../support/process.ts";
 import { eventually } from "../support/server.ts";
-import { openTestStream, type TestStream } from "../support/streams.ts";
+import { openTestStream, type StreamKind, type TestStream } from "../support/streams.ts";
+import { streamHead } from "../support/wire.ts";
 
 const mebibyte = 1024 * 1024;
 /**
@@ -33,16 +34,9 @@ interface Raw {
   cut(): void;
 }
 
-type Kind = "sse" | "ws";
-
 /** Connects and sends the head of a stream's request; resolves when that is written. */
-async function ask(
-  client: Client,
-  kind: Kind,
-  options: { path?: string; wait?: boolean } = {},
-): Promise<Raw> {
-  const { port } = new URL(client.url);
-  const socket = connect(Number(port), "localhost");
+async function ask(client: Client, kind: StreamKind, path?: string): Promise<Raw> {
+  const socket = connect(Number(new URL(client.url).port), "localhost");
   const chunks: Buffer[] = [];
   let bytes = 0;
   socket.on("error", () => {});
@@ -60,19 +54,12 @@ async function ask(
   };
   opened.push(raw);
   await once(socket, "connect");
-  const upgrade =
-    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
-    `Sec-WebSocket-Key: ${randomBytes(16).toString("base64")}\r\n`;
-  socket.write(
-    `GET /api/v1${options.path ?? (kind === "ws" ? "/ws" : "/events")} HTTP/1.1\r\n` +
-      `Host: localhost:${port}\r\n` +
-      `Authorization: Bearer ${client.token}\r\n${kind === "ws" ? upgrade : "Connection: close\r\n"}\r\n`,
-  );
+  socket.write(streamHead(client, kind, path));
   return raw;
 }
 
 /** The same, until `ready` has come. */
-async function open(client: Client, kind: Kind): Promise<Raw> {
+async function open(client: Client, kind: StreamKind): Promise<Raw> {
   const raw = await ask(client, kind);
   await eventually(() => assertHas(raw, /"type":"ready"/));
   return raw;
@@ -124,7 +111,7 @@ async function directOf(ann: Client, bob: Client): Promise<Json> {
   return ann.ok("POST", "/discussions", { kind: "direct", user_id: bob.user.id });
 }
 
-async function watch(client: Client, kind: Kind, since?: string): Promise<TestStream> {
+async function watch(client: Client, kind: StreamKind, since?: string): Promise<TestStream> {
   const stream = await openTestStream(kind, client, { since });
   opened.push(stream);
   return stream;
@@ -440,7 +427,7 @@ for (const kind of ["sse", "ws"] as const) {
       const path = `/${kind === "ws" ? "ws" : "events"}?since=${since}`;
       const raws = await Promise.all(
         Array.from({ length: 20 }, async () => {
-          const raw = await ask(bob, kind, { path });
+          const raw = await ask(bob, kind, path);
           raw.socket.pause();
           return raw;
         }),

@@ -1,20 +1,14 @@
 import assert from "node:assert/strict";
-import { randomBytes } from "node:crypto";
 import { connect, type Socket } from "node:net";
 import { eventually } from "./server.ts";
 import type { StreamKind } from "./streams.ts";
+import { streamHead } from "./wire.ts";
 
 /** A stream of all of a person's discussions that is open, and of which nothing more is read. */
 export async function openStalled(url: string, token: string, kind: StreamKind): Promise<Socket> {
   const socket = connect(Number(new URL(url).port), "localhost");
   socket.on("error", () => {});
-  const upgrade =
-    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
-    `Sec-WebSocket-Key: ${randomBytes(16).toString("base64")}\r\n`;
-  socket.write(
-    `GET /api/v1/${kind === "ws" ? "ws" : "events"} HTTP/1.1\r\nHost: localhost\r\n` +
-      `Authorization: Bearer ${token}\r\n${kind === "ws" ? upgrade : ""}\r\n`,
-  );
+  socket.write(streamHead({ token }, kind));
   let text = "";
   await new Promise<void>((resolve, reject) => {
     socket.once("close", () => reject(new Error(`not opened: ${text}`)));

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import type { Client } from "./client.ts";
 import { eventually } from "./server.ts";
+import type { StreamKind } from "./streams.ts";
 
 /**
  * HTTP and WebSocket by hand, as an attacker writes them: nobody frames, escapes, reads or closes for us.
@@ -90,6 +91,14 @@ export function upgradeHead(
     `Sec-WebSocket-Key: ${randomBytes(16).toString("base64")}`,
     ...more,
   ]);
+}
+
+/** The head of a stream's request, of either kind. */
+export function streamHead(client: Pick<Client, "token">, kind: StreamKind, path?: string): string {
+  if (kind === "ws") return upgradeHead(client, path);
+  // Nothing comes after it.
+  const lines = [`Authorization: Bearer ${client.token}`, "Connection: close"];
+  return head("GET", `/api/v1${path ?? "/events"}`, lines);
 }
 
 /** The head of a request of HTTP/1.1, with its blank line. */

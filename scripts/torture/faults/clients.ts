@@ -1,13 +1,23 @@
-import { randomBytes } from "node:crypto";
 import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { query } from "../../../tests/support/postgres.ts";
 import type { Random } from "../../../tests/support/random.ts";
-import { cutAll, first, frame, openSocket } from "../../../tests/support/wire.ts";
+import { eventually } from "../../../tests/support/server.ts";
+import {
+  cutAll,
+  first,
+  frame,
+  openSocket,
+  readFrames,
+  streamHead,
+  type Wire,
+} from "../../../tests/support/wire.ts";
 import { at, type Fault, times, type World } from "../fault.ts";
 
 const perTick = 25;
 const tickMs = 50;
 const framesAtOnce = 8;
+const ackMs = 10_000;
 
 export const clientsInAndOut: Fault = {
   id: "clients-in-and-out",
@@ -48,35 +58,81 @@ export const everybodyCut: Fault = {
     })),
 };
 
-/** Gives how many frames were cut. The checker sees to it that each was carried out as a whole, or not. */
+/**
+ * Gives how many of the messages were stored, as Postgres tells. The checker sees to it that each frame was
+ * carried out as a whole, or not.
+ */
 async function cutFrames(world: World): Promise<number> {
-  let size = 0;
-  let isWhole = false;
-  const cutNext = async () => {
-    while (!isWhole) {
-      const cutAt = size++;
-      isWhole = !(await cutFrame(world, cutAt)) || isWhole;
-    }
+  const clientIds: string[] = [];
+  const beginAt = async (place: number) => {
+    const sending = await begin(world, place);
+    clientIds.push(sending.clientId);
+    return sending;
   };
-  await Promise.all(times(framesAtOnce).map(cutNext));
-  cutAll();
-  return size;
+  try {
+    await cutEach(beginAt);
+    // Or a server that carries out no frame at all would pass.
+    await sendWhole(await beginAt(0));
+  } finally {
+    cutAll();
+  }
+  const statement = "SELECT FROM messages WHERE client_id = ANY($1)";
+  const stored = await query(world.postgres.url, statement, [clientIds]);
+  world.note(`${stored.length} messages of ${clientIds.length} were stored`);
+  return stored.length;
 }
 
-/** Whether the frame was longer than what was sent of it. */
-async function cutFrame({ instances, load }: World, cutAt: number): Promise<boolean> {
-  const { attempt, content } = load.prober.lend();
-  const wire = await openSocket({
-    url: at(instances, cutAt % instances.length).url,
-    token: load.prober.token,
-  });
+/** Of the first frame nothing is sent, of the next one byte, and so on, until one is sent as a whole. */
+async function cutEach(beginAt: (place: number) => Promise<Sending>): Promise<void> {
+  let size = 0;
+  let isOver = false;
+  const work = async () => {
+    while (!isOver) {
+      const cutAt = size++;
+      const { wire, bytes } = await beginAt(cutAt);
+      isOver ||= cutAt >= bytes.length;
+      await new Promise<void>((resolve) => wire.socket.write(bytes.subarray(0, cutAt), () => resolve()));
+      if (cutAt % 2 === 0) wire.socket.resetAndDestroy();
+      else wire.socket.destroy();
+      await wire.closed;
+    }
+  };
+  const workers = times(framesAtOnce).map(work);
+  for (const worker of workers) {
+    worker.catch(() => {
+      isOver = true; // Told below.
+    });
+  }
+  await Promise.all(workers);
+}
+
+async function sendWhole({ wire, bytes, acknowledge }: Sending): Promise<void> {
+  wire.write(bytes);
+  await eventually(() => {
+    const answer = readFrames(wire).events.find(({ type }) => type === "ack" || type === "error");
+    if (answer?.type !== "ack") throw new Error(`a whole frame was answered by ${answer?.code ?? "nothing"}`);
+    acknowledge(answer.message.seq);
+  }, ackMs);
+}
+
+/** A socket, and the frame of a message that is to be sent there. */
+interface Sending {
+  clientId: string;
+  wire: Wire;
+  bytes: Buffer;
+  acknowledge(seq: number): void;
+}
+
+async function begin({ instances, load: { prober } }: World, place: number): Promise<Sending> {
+  const { attempt, content } = prober.lend();
   const { discussion_id, client_id } = attempt;
-  const bytes = frame(first.text, { type: "message.send", discussion_id, content, client_id });
-  await new Promise<void>((resolve) => wire.socket.write(bytes.subarray(0, cutAt), () => resolve()));
-  if (cutAt % 2 === 0) wire.socket.resetAndDestroy();
-  else wire.socket.destroy();
-  await wire.closed;
-  return cutAt < bytes.length;
+  const wire = await openSocket({ url: at(instances, place % instances.length).url, token: prober.token });
+  return {
+    clientId: client_id,
+    wire,
+    bytes: frame(first.text, { type: "message.send", discussion_id, content, client_id }),
+    acknowledge: (seq) => prober.notebook.acknowledge(attempt, seq, content),
+  };
 }
 
 /** Gives how many connections came about. */
@@ -88,7 +144,7 @@ async function storm(world: World, random: Random, ms: number): Promise<number> 
   while (performance.now() < until) {
     for (let number = 0; number < perTick; number++, tried++) {
       const { url } = random.pick(instances);
-      const request = requestOf(token, random.chance(0.5));
+      const request = Buffer.from(streamHead({ token }, random.chance(0.5) ? "ws" : "sse"));
       touch(Number(new URL(url).port), request, random).once("connect", () => made++);
     }
     await sleep(tickMs);
@@ -107,15 +163,4 @@ function touch(port: number, request: Buffer, random: Random): Socket {
   const leave = () => (random.chance(0.5) ? socket.resetAndDestroy() : socket.destroy());
   setTimeout(leave, random.between(0, 400));
   return socket;
-}
-
-function requestOf(token: string, isSocket: boolean): Buffer {
-  const upgrade = isSocket
-    ? `Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n` +
-      `Sec-WebSocket-Key: ${randomBytes(16).toString("base64")}\r\n`
-    : "";
-  const path = isSocket ? "ws" : "events";
-  return Buffer.from(
-    `GET /api/v1/${path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${token}\r\n${upgrade}\r\n`,
-  );
 }

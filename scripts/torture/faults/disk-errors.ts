@@ -63,8 +63,12 @@ async function fail(world: World, failure: Failure, every: number, ms: number): 
   const repeatsBefore = load.repeats();
   const pids = failure.isCheckpointer ? [await checkpointerOf(postgres.url)] : await processesOf(postgres);
   const broken = await breakCalls({ pids, calls: failure.calls, every }, join(folder, "calls"));
-  const refused = await (failure.isCheckpointer ? checkpoint(postgres.url, ms) : sleep(ms, 0));
-  const failed = await broken.end();
+  let [refused, failed] = [0, 0];
+  try {
+    refused = await (failure.isCheckpointer ? checkpoint(postgres.url, ms) : sleep(ms, 0));
+  } finally {
+    failed = await broken.end();
+  }
   const repeats = load.repeats() - repeatsBefore;
   const met = `${failed} calls failed, ${refused} checkpoints were refused, ${repeats} requests repeated`;
   note(`${met}; Postgres ${await mend(postgres)}`);

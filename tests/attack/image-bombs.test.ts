@@ -50,8 +50,9 @@ async function peakOf(program: Program, act: () => Promise<void>): Promise<numbe
 type Timed = <T>(work: Promise<T>) => Promise<T>;
 
 /**
- * Does something while somebody only wants to chat, who must get on: no wait for an answer is as long as the
- * work of the picture that takes longest. Gives the peak of memory.
+ * Does something while somebody only wants to chat, who must get on: no wait for an answer is as long as half
+ * of the work of the picture that takes longest, or as twenty of the longest waits when all is quiet, if that
+ * is more. Gives the peak of memory.
  */
 async function besideChat(
   program: Program,

@@ -42,6 +42,7 @@ test("who gives way in a deadlock is told to try again, and nothing of the act i
         assert.equal((await query(t.databaseUrl, held, [ours])).length, 1);
       });
       const waiting = db.query("SELECT pg_advisory_xact_lock($1)", [ours]);
+      waiting.catch(() => {}); // Told below.
       assertLater(await editing);
       await waiting; // It has the lock, as the other transaction is gone.
       await db.query("COMMIT");

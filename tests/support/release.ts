@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { mkdtemp, readFile, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
 import { promisify } from "node:util";
 
 const run = promisify(execFile);
@@ -33,7 +34,7 @@ export async function withRelease(commit: string, act: (folder: string) => Promi
 export async function unpackRelease(commit: string, folder: string): Promise<void> {
   const archive = spawn("git", ["archive", commit], { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
   const unpack = spawn("tar", ["-x", "-C", folder], { stdio: ["pipe", "inherit", "inherit"] });
-  archive.stdout.pipe(unpack.stdin);
+  pipeline(archive.stdout, unpack.stdin).catch(() => {}); // Told by how they end.
   const [[archived], [unpacked]] = await Promise.all([once(archive, "close"), once(unpack, "close")]);
   if (archived !== 0 || unpacked !== 0) throw new Error(`cannot unpack ${commit}`);
   await symlink(join(root, "node_modules"), join(folder, "node_modules"));

@@ -4,7 +4,7 @@ import { Ajv } from "ajv";
 import formats from "ajv-formats";
 import { test } from "uvu";
 import { closings } from "../server/errors.ts";
-import { frameSchema } from "../server/events.ts";
+import { frameSchema, heardSchemas } from "../server/events.ts";
 import type { Json } from "./support/client.ts";
 import { checkEvent } from "./support/documents.ts";
 import { withServer } from "./support/server.ts";
@@ -83,6 +83,25 @@ test("an event of which the document does not tell fails the test that heard it"
     [{ type: "error", code: "unheard_of", detail: "" }, /code/],
   ];
   for (const [json, reason] of wrong) assert.throws(() => checkEvent(json), reason, JSON.stringify(json));
+});
+
+test("the page for people has every event, frame and close code, and no other", async () => {
+  const text = await readFile(new URL("../docs/streams.md", import.meta.url), "utf8");
+  const inTable = (heading: string) => {
+    const [, section = ""] = text.split(`\n## ${heading}\n`);
+    const rows = (section.split("\n## ")[0] ?? "").matchAll(/^\| ([^|]+) \|/gm);
+    return [...rows].flatMap(([, cell = ""]) => cell.split(", ")).filter((word) => /^(`.*`|\d+)$/.test(word));
+  };
+  const types = (names: readonly string[]) => names.map((name) => `\`${name}\``).sort();
+  const answers = ["ack", "error", "pong"];
+  const ofStream = ["ready", "reset", "closed"];
+  const events = Object.keys(heardSchemas).filter((type) => ![...answers, ...ofStream].includes(type));
+  assert.deepEqual(inTable("What comes").sort(), types(events));
+  for (const type of [...answers, ...ofStream]) assert.ok(text.includes(`\`${type}\``), type);
+  const frames = frameSchema.options.map(({ shape }) => shape.type.value);
+  assert.deepEqual(inTable("What one may say on a socket").sort(), types(frames));
+  const codes = inTable("When it ends").map(Number);
+  for (const code of Object.values(closings)) assert.ok(codes.includes(code), `${code}`);
 });
 
 async function readDocument(url: string): Promise<Record<string, Json>> {

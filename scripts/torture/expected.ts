@@ -2,7 +2,7 @@ import type { LogRow, Subscription } from "./history.ts";
 
 const internal = new Set(["member.enrolled", "session.revoked", "event.erased"]);
 const joining = new Set(["member.enrolled", "member.added"]);
-const leaving = new Set(["member.removed", "discussion.deleted"]);
+export const leaving = new Set(["member.removed", "discussion.deleted"]);
 /** With a user_id they are for that person alone. */
 const personal = new Set(["read.updated", "discussion.deleted"]);
 

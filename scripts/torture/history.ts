@@ -2,6 +2,7 @@
  * What is written down while the server is tormented: what writers were promised, and what subscribers got.
  * With what Postgres holds in the end (truth.ts) it is all that the checker knows.
  */
+import type { Json } from "../../tests/support/client.ts";
 
 /** Instead of a hash: the text of a message that was deleted. */
 export const emptied = "emptied";
@@ -104,11 +105,8 @@ export interface Truth {
   keptTo: number;
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: JSON of an event or a message, of either side
-type Told = any;
-
 /** Whom and what an event, or a message, tells of: not its whole, but what may not be mistaken. */
-export function aboutOf(told: Told): string {
+export function aboutOf(told: Json): string {
   const { member, emoji, last_read_seq, discussion, client_id } = told;
   const person = told.user_id ?? member?.user_id ?? told.sender_id;
   return JSON.stringify([person, member?.role, emoji, last_read_seq, discussion?.name, client_id]);

@@ -1,5 +1,5 @@
 import type { Era, Evidence } from "./evidence.ts";
-import { epochOf, expectedOf, positionOf } from "./expected.ts";
+import { epochOf, expectedOf, leaving, positionOf } from "./expected.ts";
 import {
   type Control,
   emptied,
@@ -13,7 +13,6 @@ import type { Fault, Violation } from "./violation.ts";
 /** Who is told these at the end of a membership is not told what came after the last that was heard. */
 const refusals: ReadonlySet<number> = new Set([4503, 403, 404]);
 const withMessage = new Set(["message.new", "message.updated"]);
-const leaving = new Set(["member.removed", "discussion.deleted"]);
 
 /** What was heard between two resets. */
 interface Stretch {

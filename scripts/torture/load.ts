@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { within } from "../../server/within.ts";
 import type { Random } from "../../tests/support/random.ts";
 import type { Control, Heard, History } from "./history.ts";
 import { Gate } from "./load/gate.ts";
@@ -9,7 +10,6 @@ import { Prober } from "./load/prober.ts";
 import { type Actor, startRestWriter } from "./load/rest-writer.ts";
 import { startSocketWriter } from "./load/socket-writer.ts";
 import { Subscriber } from "./load/subscriber.ts";
-import { within } from "./within.ts";
 
 /** How much is going on. */
 export interface LoadSize {
@@ -177,7 +177,7 @@ export class Load {
   async quiesce(): Promise<void> {
     const ends = [...this.#writers, ...(this.#membership ? [this.#membership] : [])];
     const ended = Promise.all(ends.map((actor) => actor.stop()));
-    await within(catchUpMs, "the writers finish what they have begun", ended);
+    await within(catchUpMs, ended, () => new Error("the writers do not finish what they have begun"));
     await this.probe(0, catchUpMs);
     this.cutAll();
     // Whoever is ready again has been told all that was stored before.

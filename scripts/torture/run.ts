@@ -3,6 +3,7 @@ import { chmod, mkdir, mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { within } from "../../server/within.ts";
 import { withPostgres } from "../../tests/support/postgres.ts";
 import { type Random, randomOf } from "../../tests/support/random.ts";
 import { type Road, withRoad } from "../../tests/support/road.ts";
@@ -14,7 +15,6 @@ import { Instance } from "./instance.ts";
 import { Load, type LoadSize, usualLoad } from "./load.ts";
 import { Archive } from "./truth.ts";
 import { describeViolations, type Violation } from "./violation.ts";
-import { within } from "./within.ts";
 
 export interface RunOptions {
   seed: number;
@@ -84,7 +84,7 @@ export async function runFault(fault: Fault, options: RunOptions): Promise<Outco
 }
 
 async function begin(load: Load): Promise<void> {
-  await within(warmUpMs, "the load starts", load.start());
+  await within(warmUpMs, load.start(), () => new Error("the load does not start"));
   const deadline = performance.now() + warmUpMs;
   while (load.acknowledged() < warmUpMessages) {
     if (performance.now() > deadline) throw new Error("the load does not get going");
@@ -103,7 +103,9 @@ async function torment(
   const startedAt = performance.now();
   for (const { atMs, what, act } of plan) {
     await sleep(Math.max(0, startedAt + atMs - performance.now()));
-    const count = await within(seconds * 1_000 + stepLimitMs, what, Promise.resolve(act(world)));
+    const limitMs = seconds * 1_000 + stepLimitMs;
+    const late = () => new Error(`not within ${limitMs} ms: ${what}`);
+    const count = await within(limitMs, Promise.resolve(act(world)), late);
     outcome.held += count;
     if (count === 0 && !fault.mayMiss) outcome.complaints.push(`it did not take hold: ${what}`);
   }

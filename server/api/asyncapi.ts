@@ -20,13 +20,15 @@ Streams are opened with \`Authorization: Bearer\`, \`?ticket=\` or the session c
 const closeCodes = `| close code | why |
 | --- | --- |
 | 1001 | the server is going away |
+| 1002, 1007 | a frame against the protocol, or not UTF-8 |
+| 1008 | a frame in too many pieces |
 | 1009 | a frame of more than ${limits.frameBytes / 1024} KiB |
 ${Object.entries(closings)
   .map(([reason, code]) => `| ${code} | \`${reason}\` |`)
   .join("\n")}
 
-Up to 4499: come back with the last cursor, after a random 0 to 2 seconds (4002: after 5). 1009 and from 4500
-on: stay away.`;
+Up to 4499: come back with the last cursor, after a random 0 to 2 seconds (4002: after 5). 1002 to 1009,
+and from 4500 on: stay away.`;
 
 /** The AsyncAPI 3.0 document of the streams. */
 export function createAsyncApi(): object {

@@ -75,10 +75,10 @@ export class SendLine {
 
 /**
  * How many of one sender's sends can go together, of at most so many with so many bytes: the first, if there
- * is room for it, and those after it. It ends before a
- * second one to the same discussion with the same client_id, which in the next batch finds the first one
- * stored; before a second one with the same attachment, which finds it sent; and before a reply that follows
- * on a message to the same discussion, as it may be a reply to that.
+ * is room for it, and those after it. It ends before a second one to the same discussion with the same
+ * client_id, which in the next batch finds the first one stored; before a second one with the same
+ * attachment, which finds it sent; and before a reply that follows on a message to the same discussion, as it
+ * may be a reply to that.
  */
 function countTogether(theirs: readonly Waiting[], most: number, bytesLeft: number): number {
   const keys = new Set<string>();

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import type { Client } from "./client.ts";
+import type { Client, Json } from "./client.ts";
 import { eventually } from "./server.ts";
 import type { StreamKind } from "./streams.ts";
 
@@ -162,8 +162,7 @@ function lengthOf(length: number | bigint, size: 0 | 2 | 8): Buffer {
 /** What a server's frames say, read from after the head of the upgrade's answer. */
 export interface Heard {
   /** The texts, as JSON. */
-  // biome-ignore lint/suspicious/noExplicitAny: read field by field, and a wrong one fails its test
-  events: any[];
+  events: Json[];
   pongs: Buffer[];
   close: { code: number; reason: string } | undefined;
   /** Bytes at the end that are not a whole frame. */

@@ -1,6 +1,6 @@
 import { get } from "node:http";
 import { WebSocket } from "ws";
-import type { Json } from "./person.ts";
+import type { Json } from "../../../tests/support/client.ts";
 
 /** What a subscriber is told of its connection. */
 export interface ConnectionEvents {

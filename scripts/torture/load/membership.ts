@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Json } from "../../../tests/support/client.ts";
 import type { Random } from "../../../tests/support/random.ts";
 import type { Gate } from "./gate.ts";
-import type { Json, Person } from "./person.ts";
+import type { Person } from "./person.ts";
 import { Subscriber } from "./subscriber.ts";
 
 export interface Changing {

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Json } from "../../../tests/support/client.ts";
 import type { Random } from "../../../tests/support/random.ts";
 
 const password = "correct horse battery";
@@ -6,10 +7,6 @@ const answerLimitMs = 15_000;
 /** Longer than any fault and the recovery from it. */
 const persistLimitMs = 180_000;
 const unauthenticated = 401;
-
-/** Whatever JSON came. */
-// biome-ignore lint/suspicious/noExplicitAny: answers are read field by field, and a wrong one is told of
-export type Json = any;
 
 export interface Answer {
   status: number;

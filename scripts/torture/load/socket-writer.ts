@@ -1,7 +1,7 @@
 import { WebSocket } from "ws";
+import type { Json } from "../../../tests/support/client.ts";
 import type { Attempt } from "../history.ts";
 import { Notebook } from "./notebook.ts";
-import type { Json } from "./person.ts";
 import type { Writing } from "./rest-writer.ts";
 
 const mostInFlight = 8;

@@ -1,9 +1,10 @@
+import type { Json } from "../../../tests/support/client.ts";
 import type { Random } from "../../../tests/support/random.ts";
 import { aboutOf, type Control, emptied, type Heard, type Subscription } from "../history.ts";
 import { type Connect, type Connection, openEvents, openSocket } from "./connection.ts";
 import type { Gate } from "./gate.ts";
 import { hashOf } from "./notebook.ts";
-import type { Json, Person } from "./person.ts";
+import type { Person } from "./person.ts";
 
 export interface SubscriberOptions {
   name: string;

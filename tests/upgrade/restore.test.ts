@@ -4,10 +4,11 @@ import { test } from "uvu";
 import type { Parley } from "../../server/parley.ts";
 import { type Backup, database, dump, files, hasDump, recovery } from "../support/backups.ts";
 import { Client, type Json, register } from "../support/client.ts";
-import { type OwnPostgres, query, withPostgres } from "../support/postgres.ts";
+import { newestPosition, type OwnPostgres, query, withPostgres } from "../support/postgres.ts";
 import { runScript } from "../support/process.ts";
 import { type Road, withRoad } from "../support/road.ts";
-import { eventually, startTestParley } from "../support/server.ts";
+import { eventually, startTestParley, withServer } from "../support/server.ts";
+import { openTestStream } from "../support/streams.ts";
 import { Follower } from "./follower.ts";
 
 /** What was said before the backup, and after it. */
@@ -165,6 +166,41 @@ const plans: Plan[] = [
 ];
 
 for (const plan of plans) test(nameOf(plan), () => assertReset(plan));
+
+// As a copy of the data folder would do it under connections that stay: no instance has looked yet.
+test("a stream that opens before its instance has looked hears nothing of the lost history", () =>
+  withServer(async (t) => {
+    const ann = await register(t.url, "ann");
+    const group = await ann.ok("POST", "/discussions", { kind: "group", name: "a", member_ids: [] });
+    const live = await openTestStream("ws", ann, { since: group.cursor });
+    await ann.send(group.id, "kept");
+    const kept = await newestPosition(t.databaseUrl);
+    for (let i = 0; i < lost; i++) await ann.send(group.id, `lost ${i}`);
+    await live.until((received) => received.at(-1)?.message?.content === `lost ${lost - 1}`);
+    const since = live.cursor();
+    await query(
+      t.databaseUrl,
+      `ALTER TABLE messages DISABLE TRIGGER USER;
+       DELETE FROM messages WHERE position > ${kept}; DELETE FROM events WHERE position > ${kept};
+       ALTER TABLE messages ENABLE TRIGGER USER`,
+    );
+    for (const kind of ["sse", "ws"] as const) {
+      const told: string[] = [];
+      for (let cursor = since; !told.includes("ready"); ) {
+        const stream = await openTestStream(kind, ann, { since: cursor });
+        await stream.until((received) => received.some(({ type }) => type === "ready") || stream.ended());
+        stream.cut();
+        cursor = stream.cursor() ?? cursor;
+        told.push(...stream.received.map(({ type, reason }) => reason ?? type));
+      }
+      assert.deepEqual(
+        told.filter((one) => one !== "closed" && one !== "restarting"),
+        ["epoch_changed", "ready"],
+        kind,
+      );
+    }
+    live.cut();
+  }));
 
 if (!hasDump) console.log("SKIPPED: dumps, as TEST_POSTGRES_BIN names no folder with pg_dump");
 for (const isRunning of [true, false]) {
